@@ -1,0 +1,228 @@
+"""What is where: the frozen nouns that everything else is computed from.
+
+Every noun is a flat record (numbers, names, lists of names) or holds a tuple of such records, so that one
+inventory is the same thing as a JSON file, as a folder of CSV files and as a set of DataFrames.
+What was configured and what was measured are two fields, never one; ``None`` means "not known".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from drsim.units import About
+
+FORMAT_VERSION = 1
+"""Version of the inventory format that this code reads and writes."""
+
+Name = Annotated[str, MinLen(1)]
+HostState = Literal["up", "maintenance", "down", "unknown"]
+VmState = Literal["running", "paused", "stopped", "unknown"]
+StorageKind = Literal["local", "shared_fs", "nfs", "iscsi", "ceph", "other"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A place: a data centre, a room, a cluster; hosts of one site share a non-blocking switch."""
+
+    name: Annotated[Name, About("Name of the site, unique among sites and hosts.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostNic:
+    """A network card of a host."""
+
+    name: Annotated[Name, About("Name of the card on its host, e.g. eno1.")]
+    rate_mbit_s: Annotated[float, Gt(0), About("Line rate, each direction.", "Mbit/s")]
+    carries_migration: Annotated[bool, About("Whether migration traffic uses this card.")] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A KVM host."""
+
+    name: Annotated[Name, About("Name of the host, unique among hosts and sites.")]
+    site: Annotated[Name, About("The site that it stands in.")]
+    cores: Annotated[int, Ge(1), About("Logical CPUs that guests may use.", "cores")]
+    memory_mib: Annotated[int, Ge(1), About("Memory of the host, as its kernel reports it.", "MiB")]
+    reserved_memory_mib: Annotated[int, Ge(0), About("Memory kept for the host itself.", "MiB")] = 0
+    cpu_overcommit: Annotated[float, Gt(0), About("Configured vCPUs allowed per core.")] = 8.0
+    memory_overcommit: Annotated[float, Gt(0), About("Configured guest memory allowed per MiB of memory.")] = 1.0
+    state: Annotated[HostState, About("up, maintenance (takes no guests), down, or unknown.")] = "up"
+    cpu_model: Annotated[str | None, About("CPU model as libvirt names it.")] = None
+    arch: Annotated[str, About("Architecture.")] = "x86_64"
+    rack: Annotated[str | None, About("Rack, for rules about failure domains.")] = None
+    tags: Annotated[tuple[str, ...], About("Free labels; rules may select by them.")] = ()
+    uri: Annotated[str | None, About("libvirt URI by which the executor reaches the host; no secrets.")] = None
+    peer_uri: Annotated[str | None, About("libvirt URI by which the other hosts reach it.")] = None
+    memory_used_mib: Annotated[float | None, Ge(0), About("Measured memory in use on the host.", "MiB")] = None
+    cpu_used_cores: Annotated[float | None, Ge(0), About("Measured CPU use of the host.", "cores")] = None
+    nics: Annotated[tuple[HostNic, ...], About("Network cards.")] = ()
+
+    @property
+    def guest_memory_mib(self) -> float:
+        """Configured guest memory that the host may hold, MiB."""
+        return (self.memory_mib - self.reserved_memory_mib) * self.memory_overcommit
+
+    @property
+    def guest_vcpus(self) -> float:
+        """Configured vCPUs that the host may hold."""
+        return self.cores * self.cpu_overcommit
+
+    @property
+    def takes_guests(self) -> bool:
+        """Whether new guests may be placed here."""
+        return self.state == "up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Datastore:
+    """A place for disks, and the hosts that mount it."""
+
+    name: Annotated[Name, About("Name of the datastore.")]
+    kind: Annotated[StorageKind, About("What it is; 'local' exists on one host only.")]
+    capacity_mib: Annotated[float | None, Gt(0), About("Size.", "MiB")] = None
+    used_mib: Annotated[float | None, Ge(0), About("Measured space in use.", "MiB")] = None
+    path: Annotated[str | None, About("Where its hosts find it.")] = None
+    hosts: Annotated[tuple[str, ...], About("Hosts that mount it.")] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network that guests are plugged into (a bridge, an OVS switch), and the hosts that have it."""
+
+    name: Annotated[Name, About("Name of the network; by default that of its bridge.")]
+    bridge: Annotated[str | None, About("Bridge on the hosts.")] = None
+    vlan: Annotated[int | None, Ge(1), Le(4094), About("VLAN tag.")] = None
+    hosts: Annotated[tuple[str, ...], About("Hosts that have it.")] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A disk of a guest."""
+
+    name: Annotated[Name, About("Target name in the guest, e.g. vda.")]
+    datastore: Annotated[Name, About("Datastore that holds it.")]
+    size_mib: Annotated[float, Ge(0), About("Virtual size.", "MiB")]
+    used_mib: Annotated[float | None, Ge(0), About("Measured space that it takes.", "MiB")] = None
+    write_rate_mib_s: Annotated[float, Ge(0), About("Measured write rate of the guest.", "MiB/s")] = 0.0
+    path: Annotated[str | None, About("File or volume.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmNic:
+    """A network card of a guest."""
+
+    network: Annotated[Name, About("Network that it is plugged into.")]
+    mac: Annotated[str | None, About("MAC address.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageClass:
+    """Memory that a guest writes to in one manner: ``size * (1 - exp(-rate * t / size))`` unique MiB in t s."""
+
+    size_mib: Annotated[float, Gt(0), About("Memory that belongs to the class.", "MiB")]
+    dirty_rate_mib_s: Annotated[float, Ge(0), About("Rate at which clean pages of it become dirty.", "MiB/s")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vm:
+    """A guest."""
+
+    name: Annotated[Name, About("Name of the guest.")]
+    host: Annotated[Name, About("Host that it is on.")]
+    vcpus: Annotated[int, Ge(1), About("Virtual CPUs.", "cores")]
+    memory_mib: Annotated[int, Ge(1), About("Configured memory.", "MiB")]
+    uuid: Annotated[str | None, About("UUID.")] = None
+    state: Annotated[VmState, About("running, paused, stopped or unknown.")] = "running"
+    cpu_demand_cores: Annotated[float | None, Ge(0), About("Measured CPU demand.", "cores")] = None
+    memory_used_mib: Annotated[float | None, Ge(0), About("Measured memory that holds data.", "MiB")] = None
+    max_downtime_ms: Annotated[float | None, Gt(0), About("Longest standstill that the guest allows.", "ms")] = None
+    unmovable_reason: Annotated[str | None, About("Why it must stay where it is; empty if it may move.")] = None
+    tags: Annotated[tuple[str, ...], About("Free labels; rules may select by them.")] = ()
+    disks: Annotated[tuple[Disk, ...], About("Disks.")] = ()
+    nics: Annotated[tuple[VmNic, ...], About("Network cards.")] = ()
+    dirty: Annotated[tuple[PageClass, ...], About("How it dirties its memory; empty if not known.")] = ()
+
+    @property
+    def cpu_cores(self) -> float:
+        """CPU demand to plan with: measured, or all its vCPUs when nobody measured."""
+        return float(self.vcpus) if self.cpu_demand_cores is None else self.cpu_demand_cores
+
+    @property
+    def data_mib(self) -> float:
+        """Memory that a migration has to carry: measured, or all of it when nobody measured."""
+        return float(self.memory_mib) if self.memory_used_mib is None else min(self.memory_used_mib, self.memory_mib)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A line between two sites, both directions alike; migrations between the sites share it."""
+
+    a: Annotated[Name, About("One end: a site.")]
+    b: Annotated[Name, About("The other end: a site.")]
+    bandwidth_mbit_s: Annotated[float, Gt(0), About("Rate of the line, each direction.", "Mbit/s")]
+    rtt_ms: Annotated[float, Ge(0), About("Round-trip time.", "ms")] = 0.0
+    loss: Annotated[float, Ge(0), Le(1), About("Packets lost, as a fraction.")] = 0.0
+
+    @property
+    def name(self) -> str:
+        """Name of the link: its ends."""
+        return f"{self.a}--{self.b}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """Everything that is known about the estate at one instant."""
+
+    name: Annotated[Name, About("Name of the estate.")] = "inventory"
+    captured_at: Annotated[str | None, About("When it was read, ISO 8601 in UTC.")] = None
+    sites: Annotated[tuple[Site, ...], About("Sites.")] = ()
+    hosts: Annotated[tuple[Host, ...], About("Hosts.")] = ()
+    datastores: Annotated[tuple[Datastore, ...], About("Datastores.")] = ()
+    networks: Annotated[tuple[Network, ...], About("Networks.")] = ()
+    vms: Annotated[tuple[Vm, ...], About("Guests.")] = ()
+    links: Annotated[tuple[Link, ...], About("Lines between sites.")] = ()
+
+    @cached_property
+    def host_by_name(self) -> dict[str, Host]:
+        """Hosts by name."""
+        return {host.name: host for host in self.hosts}
+
+    @cached_property
+    def vm_by_name(self) -> dict[str, Vm]:
+        """Guests by name."""
+        return {vm.name: vm for vm in self.vms}
+
+    @cached_property
+    def datastore_by_name(self) -> dict[str, Datastore]:
+        """Datastores by name."""
+        return {datastore.name: datastore for datastore in self.datastores}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical form: two inventories are equal exactly if their fingerprints are."""
+        return fingerprint(asdict(self))
+
+
+def fingerprint(value: object) -> str:
+    """SHA-256 of a value of plain JSON types in canonical form: sorted keys, no spaces, 1.0 written as 1."""
+
+    def plain(part: object) -> object:
+        match part:
+            case dict():
+                return {key: plain(item) for key, item in part.items()}
+            case list() | tuple():
+                return [plain(item) for item in part]
+            case float() if part.is_integer():
+                return int(part)
+            case _:
+                return part
+
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

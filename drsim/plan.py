@@ -1,0 +1,123 @@
+"""Moves, waves and the plan: what was decided, for whom, and what it is expected to cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+
+from drsim.inventory import Inventory, fingerprint
+from drsim.placement import Placement
+from drsim.policy import Objective, Policy
+from drsim.units import About
+
+FORMAT_VERSION = 1
+"""Version of the plan format that this code reads and writes."""
+
+Mode = Literal["precopy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What one migration is expected to cost."""
+
+    start_s: Annotated[float, Ge(0), About("Start, after the start of the plan.", "s")] = 0.0
+    total_time_s: Annotated[float, Ge(0), About("Whole migration, disks and memory.", "s")]
+    downtime_ms: Annotated[float, Ge(0), About("Standstill of the guest as the hypervisor measures it.", "ms")]
+    sent_mib: Annotated[float, Ge(0), About("Memory and disk traffic.", "MiB")]
+    rounds: Annotated[int, Ge(0), About("Passes over dirty memory, the first included.")]
+    converges: Annotated[bool, About("Whether the downtime limit can be kept by pre-copy alone.")] = True
+
+    @property
+    def end_s(self) -> float:
+        """End, seconds after the start of the plan."""
+        return self.start_s + self.total_time_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One guest from one host to another."""
+
+    id: Annotated[str, About("Identity within the plan, e.g. m001.")]
+    vm: Annotated[str, About("Guest.")]
+    source: Annotated[str, About("Host that it leaves.")]
+    target: Annotated[str, About("Host that it goes to.")]
+    reason: Annotated[str, About("Why, in one sentence.")]
+    wave: Annotated[int, Ge(1), About("Wave that it belongs to; a wave starts when the one before has ended.")] = 1
+    stop_over: Annotated[bool, About("Whether it only makes room: the guest moves on in a later wave.")] = False
+    mode: Annotated[Mode, About("How memory is moved.")] = "precopy"
+    max_downtime_ms: Annotated[float, About("Downtime limit given to the hypervisor.", "ms")] = 300.0
+    bandwidth_mbit_s: Annotated[float | None, About("Bandwidth cap.", "Mbit/s")] = None
+    copy_disks: Annotated[tuple[str, ...], About("Disks that the target does not see and that move along.")] = ()
+    prediction: Annotated[Prediction | None, About("Expected cost.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How good a placement is; lower is better in every field."""
+
+    violations: Annotated[int, Ge(0), About("Broken 'must' rules and overfull hosts.")]
+    penalty: Annotated[float, Ge(0), About("Price of the broken 'should' rules.")]
+    objective: Annotated[float, About("Value of the objective.")]
+    unit: Annotated[str, About("What the objective counts.")] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A decision, complete in itself: what was known, what was wanted, what is to be done, what it should cost."""
+
+    inventory: Annotated[Inventory, About("The inventory that the plan was made from.")]
+    policy: Annotated[Policy, About("The policy that it keeps.")] = field(default_factory=Policy)
+    objective: Annotated[Objective, About("What it is for.")] = field(default_factory=Objective)
+    moves: Annotated[tuple[Move, ...], About("Moves, in the order of their waves.")] = ()
+    before: Annotated[Score, About("Score of the placement before.")]
+    after: Annotated[Score, About("Score of the placement after.")]
+    lower_bound: Annotated[float | None, About("No placement can have a lower objective.")] = None
+    status: Annotated[str, About("optimal, feasible or nothing to do.")] = "feasible"
+    complete: Annotated[bool, About("Whether the plan reaches all that was asked for.")] = True
+    applyable: Annotated[bool, About("Whether there is something to do and every step was checked.")] = True
+    notes: Annotated[tuple[str, ...], About("What a person should know before applying it.")] = ()
+    makespan_s: Annotated[float, Ge(0), About("Expected time from the first start to the last end.", "s")] = 0.0
+    seed: Annotated[int, About("Seed of the search.")] = 0
+    tool_version: Annotated[str, About("Version of drsim that made it.")] = ""
+
+    @property
+    def gap(self) -> float | None:
+        """Relative distance between the objective reached and the lower bound; None without a bound."""
+        if self.lower_bound is None:
+            return None
+        return max(0.0, self.after.objective - self.lower_bound) / max(abs(self.after.objective), 1e-9)
+
+    @property
+    def waves(self) -> tuple[tuple[Move, ...], ...]:
+        """Moves by wave."""
+        last = max((move.wave for move in self.moves), default=0)
+        return tuple(tuple(m for m in self.moves if m.wave == number) for number in range(1, last + 1))
+
+    @property
+    def target(self) -> Placement:
+        """Placement that the plan leads to."""
+        return replay(self.moves, Placement.of(self.inventory))
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the whole plan in canonical form, its inventory included."""
+        return fingerprint(asdict(self))
+
+
+def replay(moves: tuple[Move, ...], placement: Placement) -> Placement:
+    """Return the placement after the moves.
+
+    Raises
+    ------
+    ValueError
+        If a move does not start where its guest is at that moment.
+    """
+    hosts = dict(placement)
+    for move in moves:
+        if hosts.get(move.vm) != move.source:
+            raise ValueError(f"move {move.id}: '{move.vm}' is on {hosts.get(move.vm)}, not on {move.source}")
+        hosts[move.vm] = move.target
+    return Placement(hosts)

@@ -1,0 +1,1 @@
+"""The hands of drsim: the only part that touches the world."""
