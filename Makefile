@@ -1,0 +1,55 @@
+# make demo      the whole main job on an invented cluster; needs git, make and python3 only
+# make test      lint, types, import contracts and every test; the real-hypervisor ones too as root on Debian or Ubuntu
+# make lab-demo  the same job on real hypervisors; root, Debian or Ubuntu
+# make help      this list
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && echo yes)
+
+.PHONY: help demo lab-demo lab notebook kvm lint test clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+.venv/.core: pyproject.toml .ci/venv
+	@.ci/venv
+	@$(PIP) .
+	@touch $@
+
+.venv/.notebook: .venv/.core
+	@$(PIP) '.[notebook]'
+	@touch $@
+
+.venv/.dev: .venv/.core
+	@$(PIP) '.[dev]'
+	@touch $@
+
+# libvirt-python is published as source: what it is built against comes from apt first.
+.venv/.kvm: .venv/.core
+	@$(BIN)/drsim lab doctor --install
+	@$(PIP) '.[kvm]'
+	@touch $@
+
+demo: .venv/.core
+	@$(BIN)/drsim demo --out out
+
+lab-demo: $(if $(ROOT),.venv/.kvm,.venv/.core)
+	@$(BIN)/drsim lab demo --out out
+
+kvm: .venv/.kvm
+
+notebook: .venv/.notebook
+	@$(BIN)/jupyter lab notebooks
+
+lint: .venv/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+test: .venv/.dev $(if $(ROOT),.venv/.kvm) lint
+	@$(BIN)/pytest
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,301 @@
+"""The command line: the verbs that compute. Verbs that act are mounted through the entry point ``drsim.commands``.
+
+Exit codes: 0 done or nothing to do, 1 error, 2 changes proposed or violations found, 3 applied in part.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+
+from drsim.errors import DrsimError
+from drsim.version import __version__
+
+NOTHING_TO_DO, ERROR, PROPOSED, IN_PART = 0, 1, 2, 3
+"""Exit codes."""
+
+COMMANDS_GROUP = "drsim.commands"
+
+app = typer.Typer(
+    name="drsim",
+    help="Plan, simulate, prove and apply live migrations of KVM guests.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+InventoryArgument = Annotated[str, typer.Argument(metavar="INVENTORY", help="JSON file, CSV folder, or neutral:FILE.")]
+PolicyArgument = Annotated[str | None, typer.Argument(metavar="[POLICY]", help="YAML or JSON file.")]
+PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help="Plan file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+SeedOption = Annotated[int, typer.Option(help="Same input and seed: same plan.")]
+TimeOption = Annotated[float, typer.Option("--time-limit", min=0.1, help="Seconds to search.")]
+
+
+def console() -> Console:
+    """Return the terminal as it is now; wide where the output goes to a file, so that nothing is cut."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Any) -> None:
+    """Write a value of plain JSON types to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _read(inventory: str, policy: str | None) -> Any:
+    from drsim.formats import read_inventory, read_policy
+    from drsim.policy import Policy
+
+    if policy is None and inventory.startswith("neutral:"):
+        policy = inventory
+    return read_inventory(inventory), read_policy(policy) if policy else Policy()
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Plan, simulate, prove and apply live migrations of KVM guests."""
+    if version:
+        console().print(f"drsim {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        console().print(context.get_help())
+
+
+@app.command()
+def check(inventory: InventoryArgument, policy: PolicyArgument = None, as_json: JsonOption = False) -> None:
+    """Check an inventory and a policy; list what is violated now."""
+    from drsim import check as checks
+    from drsim.errors import PolicyError
+    from drsim.show import violations_view
+
+    estate, rules = _read(inventory, policy)
+    if problems := checks.policy_problems(rules, estate):
+        raise PolicyError(*problems)
+    found = checks.violations(estate, rules)
+    if as_json:
+        print_json({"violations": [asdict(violation) for violation in found]})
+    else:
+        console().print(f"{estate.name}: {len(estate.hosts)} hosts, {len(estate.vms)} guests, {len(rules.rules)} rules")
+        console().print(violations_view(found))
+    raise typer.Exit(PROPOSED if found else NOTHING_TO_DO)
+
+
+@app.command()
+def plan(
+    inventory: InventoryArgument,
+    policy: PolicyArgument = None,
+    objective: Annotated[str, typer.Option(help="balance, evacuate, consolidate or repair.")] = "balance",
+    host: Annotated[list[str] | None, typer.Option(help="Host to evacuate; repeat for more.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan here.")] = None,
+    time_limit: TimeOption = 10.0,
+    seed: SeedOption = 0,
+    placement_out: Annotated[
+        Path | None, typer.Option(help="Write the placement as a JSON list: one host index per guest.")
+    ] = None,
+    all_moves: Annotated[bool, typer.Option("--all", help="List every move.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find a better placement and the way to it."""
+    from drsim.formats import plan_to_json, write_placement, write_plan
+    from drsim.planner import make_plan
+    from drsim.show import plan_view
+
+    estate, rules = _read(inventory, policy)
+    made = make_plan(estate, rules, parse_objective(objective, host or []), time_limit_s=time_limit, seed=seed)
+    if out:
+        write_plan(made, out)
+    if placement_out:
+        write_placement(made.target, estate, placement_out)
+    if as_json:
+        sys.stdout.write(plan_to_json(made))
+    else:
+        console().print(plan_view(made, all_moves=all_moves))
+        if out and made.applyable:
+            console().print(f"Written to {out}. Next: drsim simulate {out}; drsim apply {out}")
+    raise typer.Exit(PROPOSED if made.moves else NOTHING_TO_DO)
+
+
+def parse_objective(goal: str, hosts: Sequence[str]) -> Any:
+    """Compose an objective from its spelling on the command line.
+
+    Raises
+    ------
+    DrsimError
+        If the goal is unknown, or hosts are named where none belong.
+    """
+    from typing import get_args
+
+    from drsim.policy import Goal, Objective
+
+    goals = get_args(Goal)
+    if goal not in goals:
+        raise DrsimError(f"--objective '{goal}': expected one of {', '.join(goals)}.")
+    if (goal == "evacuate") != bool(hosts):
+        raise DrsimError(
+            "--objective evacuate needs --host HOST, once for each host to evacuate."
+            if goal == "evacuate"
+            else f"--host belongs to --objective evacuate; '{goal}' takes none. Drop it."
+        )
+    return Objective(goal=goal, hosts=tuple(hosts))  # type: ignore[arg-type]
+
+
+@app.command()
+def show(
+    plan: PlanArgument,
+    all_moves: Annotated[bool, typer.Option("--all", help="List every move.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a plan as a person wants to read it."""
+    from drsim.formats import plan_to_json, read_plan
+    from drsim.show import plan_view
+
+    read = read_plan(plan)
+    if as_json:
+        sys.stdout.write(plan_to_json(read))
+    else:
+        console().print(plan_view(read, all_moves=all_moves))
+
+
+@app.command()
+def simulate(plan: PlanArgument, as_json: JsonOption = False) -> None:
+    """Play a plan on its network: start, end, downtime and traffic of every move."""
+    from drsim.formats import read_plan
+    from drsim.show import simulation_view
+    from drsim.simulate import simulate as play
+
+    read = read_plan(plan)
+    played = play(read.inventory, read.moves, read.policy.limits)
+    if as_json:
+        moves = {move: asdict(prediction) for move, prediction in played.predictions.items()}
+        print_json({"makespan_s": played.makespan_s, "moves": moves})
+    else:
+        console().print(simulation_view(played, read.moves))
+
+
+@app.command("what-if")
+def what_if(
+    inventory: InventoryArgument,
+    policy: PolicyArgument = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--change", "-c", help="lose:HOST, drain:HOST, add:N:LIKE or grow:PERCENT.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
+    time_limit: TimeOption = 5.0,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the estate as it is with what it would be: a host lost, hosts added, a drain, growth."""
+    from drsim.formats import write_text
+    from drsim.whatif import compare, comparison_view, parse_change
+
+    estate, rules = _read(inventory, policy)
+    cases = {text: parse_change(text).changes for text in change or []}
+    if not cases:
+        raise DrsimError("what-if needs at least one --change, e.g. --change lose:h3 --change grow:20.")
+    comparison = compare(estate, rules, cases, time_limit_s=time_limit, seed=seed)
+    if report:
+        write_text(comparison.report(), report)
+    if as_json:
+        print_json(json.loads(comparison.table.to_json(orient="table", index=True))["data"])
+    else:
+        console().print(comparison_view(comparison))
+
+
+@app.command()
+def report(plan: PlanArgument, out: Annotated[Path, typer.Option("--out", "-o", help="HTML file.")]) -> None:
+    """Write one self-contained HTML page about a plan."""
+    from drsim.formats import read_plan, write_text
+    from drsim.report import render
+
+    write_text(render(read_plan(plan)), out)
+    console().print(f"Written to {out}.")
+
+
+@app.command()
+def convert(
+    inventory: InventoryArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="FILE.json, or a folder for CSV.")],
+) -> None:
+    """Write an inventory in its other shape: JSON file or CSV folder."""
+    from drsim.formats import read_inventory, write_inventory
+
+    write_inventory(read_inventory(inventory), out)
+    console().print(f"Written to {out}.")
+
+
+@app.command()
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="inventory, policy or plan.")],
+) -> None:
+    """Print the JSON Schema of a file format."""
+    from drsim.formats import schema as schema_of
+
+    if kind not in ("inventory", "policy", "plan"):
+        raise DrsimError(f"schema '{kind}': expected inventory, policy or plan.")
+    print_json(schema_of(kind))  # type: ignore[arg-type]
+
+
+def mount_commands() -> None:
+    """Mount the commands of the executor.
+
+    Raises
+    ------
+    DrsimError
+        If the module found under its name is not drsim's: another distribution may have installed one over it.
+    """
+    for point in entry_points(group=COMMANDS_GROUP):
+        try:
+            add_commands = point.load()
+        except (ImportError, AttributeError) as error:
+            raise DrsimError(shadowed(point.module, error)) from error
+        add_commands(app)
+
+
+def shadowed(module: str, error: Exception) -> str:
+    """Explain why the executor could not be loaded, and what to do."""
+    import importlib.util
+
+    package = module.partition(".")[0]
+    spec = importlib.util.find_spec(package)
+    found = spec.origin if spec else "nowhere"
+    ours = Path(__file__).parent.parent / package / "__init__.py"
+    if found == str(ours):
+        return f"drsim's own package '{package}' cannot be loaded: {error}. Install drsim again: pip install drsim"
+    return (
+        f"Another package named '{package}' ({found}) stands before drsim's own: the package '{package}' on PyPI installs "
+        f"a module of that name. Uninstall it (pip uninstall {package}) or use a virtual environment without it, then "
+        "install drsim again."
+    )
+
+
+def main() -> None:
+    """Run the command line; an error is one paragraph on standard error and exit code 1."""
+    wants_json = "--json" in sys.argv
+    try:
+        mount_commands()
+        code = app(standalone_mode=False)
+    except (DrsimError, OSError) as error:
+        if wants_json:
+            print_json({"error": str(error)})
+        sys.stderr.write(f"Error: {error}\n")
+        code = ERROR
+    except click.UsageError as error:
+        error.show()
+        code = ERROR
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("Stopped.\n")
+        code = ERROR
+    sys.exit(code or 0)

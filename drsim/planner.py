@@ -1,0 +1,145 @@
+"""From an inventory and a wish to a plan: optimise, order, simulate, check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from drsim import check
+from drsim.errors import InventoryError, PolicyError
+from drsim.inventory import Inventory
+from drsim.migration import DEFAULT, Parameters
+from drsim.optimize import Result, optimize, score
+from drsim.placement import Placement
+from drsim.plan import Move, Plan, replay
+from drsim.policy import Objective, Pin, Policy
+from drsim.schedule import Schedule, schedule
+from drsim.simulate import simulate
+from drsim.version import __version__
+
+MAX_CUTS = 4
+"""How often guests that cannot be moved in time are taken out and the search is run again."""
+
+
+def make_plan(
+    inventory: Inventory,
+    policy: Policy | None = None,
+    objective: Objective | None = None,
+    *,
+    time_limit_s: float = 10.0,
+    seed: int = 0,
+    parameters: Parameters = DEFAULT,
+    on_progress: Callable[..., Any] | None = None,
+) -> Plan:
+    """Decide what to move, in which order, and what it will cost.
+
+    The simulation judges what the optimiser proposes: a guest whose memory would not come to rest within its downtime
+    limit goes back to the optimiser as a guest that stays, and the search is run again.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        What is where.
+    policy : Policy, optional
+        Rules and limits; none by default.
+    objective : Objective, optional
+        What to reach; ``balance`` by default.
+    time_limit_s : float
+        Time for all searches together, seconds.
+    seed : int
+        Same input and seed: same plan, byte for byte.
+    parameters : Parameters
+        Constants of the migration model.
+    on_progress : callable, optional
+        Called by the search with its best score, bound, gap and time so far.
+
+    Returns
+    -------
+    Plan
+        Checked move by move; `Plan.applyable` says whether it may be carried out, `Plan.notes` what a person should
+        know.
+
+    Raises
+    ------
+    InventoryError, PolicyError
+        If they contradict themselves or each other.
+    InfeasibleError
+        If no placement satisfies the rules.
+    """
+    policy = policy or Policy()
+    objective = objective or Objective()
+    if problems := check.inventory_problems(inventory):
+        raise InventoryError(*problems)
+    if problems := check.policy_problems(policy, inventory):
+        raise PolicyError(*problems)
+
+    stuck: dict[str, str] = {}
+    share_s = time_limit_s
+    for _ in range(MAX_CUTS):
+        pinned = _with_pins(policy, stuck)
+        result = optimize(inventory, pinned, objective, time_limit_s=share_s, seed=seed, on_progress=on_progress)
+        order = schedule(inventory, pinned, result.placement, result.reasons)
+        simulation = simulate(inventory, order.moves, policy.limits, parameters)
+        moves = tuple(replace(move, prediction=simulation.predictions[move.id]) for move in order.moves)
+        new = {
+            move.vm: _why_stuck(move)
+            for move in moves
+            if move.prediction is not None and not move.prediction.converges and move.vm not in stuck
+        }
+        if not new:
+            break
+        stuck |= new
+        share_s = time_limit_s / MAX_CUTS
+    return _assemble(inventory, policy, objective, result, order, moves, stuck, simulation.makespan_s, seed)
+
+
+def _with_pins(policy: Policy, stuck: Mapping[str, str]) -> Policy:
+    pins = tuple(Pin(name=f"does not come to rest: {vm}", vms=(vm,)) for vm in stuck)
+    return replace(policy, rules=policy.rules + pins)
+
+
+def _why_stuck(move: Move) -> str:
+    return (
+        f"'{move.vm}' stays on {move.source}: it dirties memory faster than pre-copy to {move.target} can carry within "
+        f"{move.max_downtime_ms:.0f} ms of downtime. Raise its max_downtime_ms, move it when it is quiet, or give it a "
+        "faster line."
+    )
+
+
+def _assemble(
+    inventory: Inventory,
+    policy: Policy,
+    objective: Objective,
+    result: Result,
+    order: Schedule,
+    moves: tuple[Move, ...],
+    stuck: Mapping[str, str],
+    makespan_s: float,
+    seed: int,
+) -> Plan:
+    reached = replay(moves, Placement.of(inventory))
+    wanted_all = result.complete and not order.unreached
+    if objective.goal == "evacuate":
+        wanted_all = wanted_all and not any(inventory.vm_by_name[vm].host in objective.hosts for vm in stuck)
+    plan = Plan(
+        inventory=inventory,
+        policy=policy,
+        objective=objective,
+        moves=moves,
+        before=result.before,
+        after=score(inventory, policy, objective, reached),
+        lower_bound=result.lower_bound,
+        status=result.status,
+        complete=wanted_all,
+        applyable=bool(moves),
+        notes=(*result.notes, *order.notes, *order.unreached.values(), *stuck.values()),
+        makespan_s=makespan_s,
+        seed=seed,
+        tool_version=__version__,
+    )
+    broken = check.plan_violations(plan)
+    if not broken:
+        return plan
+    said = tuple(f"This plan must not be applied: {violation.text}" for violation in broken)
+    return replace(plan, applyable=False, notes=plan.notes + said)

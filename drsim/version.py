@@ -1,0 +1,3 @@
+"""Version of drsim."""
+
+__version__ = "0.1.0"
