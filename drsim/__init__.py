@@ -25,15 +25,13 @@ if TYPE_CHECKING:
     from drsim.formats import write_policy as write_policy
     from drsim.inventory import Inventory as Inventory
     from drsim.migration import predict as predict
-    from drsim.optimize import optimize as optimize
     from drsim.placement import Placement as Placement
     from drsim.plan import Plan as Plan
     from drsim.planner import make_plan as make_plan
+    from drsim.planner import simulate_plan as simulate_plan
     from drsim.policy import Objective as Objective
     from drsim.policy import Policy as Policy
     from drsim.report import render as render
-    from drsim.schedule import schedule as schedule
-    from drsim.simulate import simulate as simulate
     from drsim.whatif import compare as compare
 
 _HOMES = {
@@ -46,15 +44,13 @@ _HOMES = {
     "compare": "whatif",
     "from_frames": "formats",
     "make_plan": "planner",
-    "optimize": "optimize",
     "plan_violations": "check",
     "predict": "migration",
     "read_inventory": "formats",
     "read_plan": "formats",
     "read_policy": "formats",
     "render": "report",
-    "schedule": "schedule",
-    "simulate": "simulate",
+    "simulate_plan": "planner",
     "to_frames": "formats",
     "violations": "check",
     "write_inventory": "formats",
@@ -62,7 +58,7 @@ _HOMES = {
     "write_policy": "formats",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

@@ -173,11 +173,11 @@ def show(
 def simulate(plan: PlanArgument, as_json: JsonOption = False) -> None:
     """Play a plan on its network: start, end, downtime and traffic of every move."""
     from drsim.formats import read_plan
+    from drsim.planner import simulate_plan
     from drsim.show import simulation_view
-    from drsim.simulate import simulate as play
 
     read = read_plan(plan)
-    played = play(read.inventory, read.moves, read.policy.limits)
+    played = simulate_plan(read)
     if as_json:
         moves = {move: asdict(prediction) for move, prediction in played.predictions.items()}
         print_json({"makespan_s": played.makespan_s, "moves": moves})
@@ -275,8 +275,8 @@ def shadowed(module: str, error: Exception) -> str:
     if found == str(ours):
         return f"drsim's own package '{package}' cannot be loaded: {error}. Install drsim again: pip install drsim"
     return (
-        f"Another package named '{package}' ({found}) stands before drsim's own: the package '{package}' on PyPI installs "
-        f"a module of that name. Uninstall it (pip uninstall {package}) or use a virtual environment without it, then "
+        f"Another package named '{package}' ({found}) stands before drsim's own: the one on PyPI installs a module of "
+        f"that name. Uninstall it (pip uninstall {package}) or use a virtual environment without it, then "
         "install drsim again."
     )
 

@@ -15,7 +15,7 @@ from drsim.placement import Placement
 from drsim.plan import Move, Plan, replay
 from drsim.policy import Objective, Pin, Policy
 from drsim.schedule import Schedule, schedule
-from drsim.simulate import simulate
+from drsim.simulate import Simulation, simulate
 from drsim.version import __version__
 
 MAX_CUTS = 4
@@ -143,3 +143,21 @@ def _assemble(
         return plan
     said = tuple(f"This plan must not be applied: {violation.text}" for violation in broken)
     return replace(plan, applyable=False, notes=plan.notes + said)
+
+
+def simulate_plan(plan: Plan, parameters: Parameters = DEFAULT) -> Simulation:
+    """Play a plan on its network.
+
+    Parameters
+    ----------
+    plan : Plan
+        Any plan, applyable or not.
+    parameters : Parameters
+        Constants of the migration model.
+
+    Returns
+    -------
+    Simulation
+        Per move start, time, downtime, traffic and rounds; makespan; events; use of every line over time.
+    """
+    return simulate(plan.inventory, plan.moves, plan.policy.limits, parameters)
