@@ -260,8 +260,8 @@ def _advice(move: Move, running: list[str], idle: list[Sighting]) -> str:
     if idle:
         places = " or ".join(s.host for s in idle)
         return (
-            f"{_HANDS_OFF} No copy runs: look at {places}, resume the one copy that holds the guest's memory (the source "
-            "before the switchover, the target after it), then resume the run."
+            f"{_HANDS_OFF} No copy runs: look at {places}, resume the one copy that holds the guest's memory (the "
+            "source before the switchover, the target after it), then resume the run."
         )
     return (
         f"{_HANDS_OFF} No copy runs: look into QEMU's log of the guest on {move.source} and {move.target}; start it by "
