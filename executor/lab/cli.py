@@ -1,0 +1,177 @@
+"""``drsim lab``: several real KVM hosts on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from drsim.errors import LabError
+from executor.lab.state import lab_names, labs_root
+
+app = typer.Typer(
+    help="Several real KVM hosts on this machine, for trying, teaching and testing.", no_args_is_help=True
+)
+
+NameOption = Annotated[str, typer.Option("--name", help="Which lab.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _print(text: Any) -> None:
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(text)
+
+
+def _load(name: str) -> Any:
+    from executor.lab.lab import Lab
+
+    return Lab.load(name)
+
+
+@app.command()
+def up(
+    topology: Annotated[Path | None, typer.Argument(help="YAML file; without it equal hosts and guests.")] = None,
+    hosts: Annotated[int, typer.Option(min=1)] = 3,
+    guests: Annotated[int, typer.Option(min=0)] = 4,
+    rate: Annotated[float, typer.Option(min=0, help="Migration line, Mbit/s; 0 is unlimited.")] = 1000.0,
+    rtt: Annotated[float, typer.Option(min=0, help="Round-trip time between hosts, ms.")] = 0.0,
+    name: NameOption = "lab",
+) -> None:
+    """Bring a lab up and boot its guests."""
+    from executor.lab.lab import Lab
+    from executor.lab.topology import LabTopology, read_topology
+
+    wanted = (
+        read_topology(topology)
+        if topology
+        else LabTopology.simple(name=name, hosts=hosts, guests=guests, rate_mbit_s=rate, rtt_ms=rtt)
+    )
+    lab = Lab.up(wanted, on_step=lambda step: _print(f"  {step}"))
+    _status(lab)
+    _print(f"Read it: drsim collect --hosts-file {lab.state.folder / 'hosts.yaml'} -o inventory.json")
+
+
+@app.command()
+def down(
+    name: NameOption = "lab",
+    every: Annotated[bool, typer.Option("--all", help="Every lab of this machine.")] = False,
+) -> None:
+    """Take a lab down; nothing is left behind."""
+    from executor.lab.lab import take_down
+
+    names = lab_names() if every else (name,)
+    if not every and name not in lab_names():
+        raise LabError(f"There is no lab '{name}' (up: {', '.join(lab_names()) or 'none'}).")
+    for each in names:
+        take_down(labs_root() / each)
+        _print(f"Lab '{each}' is down.")
+
+
+@app.command()
+def status(name: NameOption = "lab", as_json: JsonOption = False) -> None:
+    """Show hosts, lines and guests."""
+    lab = _load(name)
+    if as_json:
+        sys.stdout.write(json.dumps(lab.status(), indent=2) + "\n")
+    else:
+        _status(lab)
+
+
+def _status(lab: Any) -> None:
+    table = Table("host", "state", "line", "guests", box=None)
+    for name, host in lab.status()["hosts"].items():
+        line = f"{host['rate_mbit_s']:g} Mbit/s, RTT {host['rtt_ms']:g} ms, loss {host['loss']:.2%}"
+        guests = "does not answer" if host["guests"] is None else " ".join(host["guests"])
+        table.add_row(name, "up" if host["up"] else "down", line, guests)
+    _print(table)
+
+
+@app.command()
+def link(
+    host: str,
+    name: NameOption = "lab",
+    rate: Annotated[float | None, typer.Option(min=0, help="Mbit/s; 0 is unlimited.")] = None,
+    rtt: Annotated[float | None, typer.Option(min=0, help="Round-trip time, ms.")] = None,
+    loss: Annotated[float | None, typer.Option(min=0, max=1, help="Fraction of packets.")] = None,
+    cut: Annotated[bool | None, typer.Option("--cut/--heal", help="Swallow everything, or no longer.")] = None,
+) -> None:
+    """Reshape, cut or heal the migration line of a host."""
+    lab = _load(name)
+    asked = {"rate_mbit_s": rate, "rtt_ms": rtt, "loss": loss}
+    if changes := {key: value for key, value in asked.items() if value is not None}:
+        lab.line(host, **changes)
+    if cut is not None:
+        lab.cut(host, cut=cut)
+    _status(lab)
+
+
+@app.command()
+def crash(host: str, name: NameOption = "lab") -> None:
+    """Cut the power of a host: it, its daemon and its guests are gone at once."""
+    _load(name).crash(host)
+    _print(f"{host} has no power. Start it again: drsim lab restart {host}")
+
+
+@app.command()
+def restart(host: str, name: NameOption = "lab") -> None:
+    """Give a crashed host its power back; its guests are booted with 'drsim lab guest GUEST boot'."""
+    _load(name).restart(host)
+    _print(f"{host} is up.")
+
+
+@app.command()
+def guest(
+    guest: str,
+    action: Annotated[str, typer.Argument(help="stat, verify, boot, or dirty.")],
+    values: Annotated[list[int] | None, typer.Argument(help="For dirty: working set MiB, rate MiB/s.")] = None,
+    name: NameOption = "lab",
+) -> None:
+    """Ask a guest what it does, let it check its memory and disk, or change what it does."""
+    lab = _load(name)
+    if action == "boot":
+        lab.boot(guest)
+        _print(f"{guest} answers.")
+        return
+    with lab.control(guest) as control:
+        match action, values or []:
+            case "stat", []:
+                _print(" ".join(f"{key}={value}" for key, value in control.stat().items()))
+            case "verify", []:
+                verdict = control.verify()
+                _print(f"{verdict.bad_pages} of {verdict.pages} pages bad, {verdict.bad_blocks} blocks bad")
+                if verdict.bad_pages or verdict.bad_blocks:
+                    raise typer.Exit(2)
+            case "dirty", [working_set_mib, rate_mib_s]:
+                control.dirty(working_set_mib, rate_mib_s)
+                _print("ok")
+            case _:
+                raise LabError(
+                    f"guest {guest} {action}: expected stat, verify, boot, or dirty WORKING_SET_MIB RATE_MIB_S."
+                )
+
+
+@app.command()
+def doctor(
+    install: Annotated[bool, typer.Option("--install", help="Install what is missing (root, apt).")] = False,
+) -> None:
+    """Say what this machine lacks for the lab, and how to get it."""
+    from executor.lab import doctor as examiner
+    from executor.lab import packages
+
+    if install:
+        packages.install()
+    findings = examiner.examine()
+    table = Table("", "what", "says", "what to do", box=None)
+    for finding in findings:
+        table.add_row("ok" if finding.ok else "--", finding.name, finding.says, "" if finding.ok else finding.remedy)
+    _print(table)
+
+
+@app.command("hosts-file")
+def hosts_file(name: NameOption = "lab") -> None:
+    """Print the hosts file of a lab, for 'drsim collect --hosts-file'."""
+    sys.stdout.write(_load(name).hosts_file())

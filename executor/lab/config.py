@@ -1,0 +1,159 @@
+"""Files that a host of the lab is configured with. Each setting says why it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from executor.lab.topology import LabTopology
+
+KEEPALIVE_S, KEEPALIVE_COUNT = 5, 5
+"""A peer that is gone is noticed after about 30 s."""
+
+
+def migration_ip(index: int) -> str:
+    """Address of a host on the migration network."""
+    return f"10.10.0.{10 + index}"
+
+
+def guest_ip(index: int) -> str:
+    """Address of a guest."""
+    return f"10.20.0.{100 + index}"
+
+
+CLIENT_IP = "10.20.0.1"
+"""Address of the client that talks to the guests."""
+
+
+def libvirtd_conf(uuid: str) -> str:
+    """Configure the daemon: TCP for its peers on a network that nobody else is on, a unix socket for the controller.
+
+    Parameters
+    ----------
+    uuid : str
+        The host's own: daemons with equal UUIDs take a migration for one to themselves.
+    """
+    return f"""\
+listen_tls = 0
+listen_tcp = 1
+listen_addr = "0.0.0.0"
+auth_tcp = "none"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+unix_sock_rw_perms = "0700"
+host_uuid = "{uuid}"
+keepalive_interval = {KEEPALIVE_S}
+keepalive_count = {KEEPALIVE_COUNT}
+log_filters = "3:*"
+log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
+"""
+
+
+def qemu_conf(own_ip: str, certificates: Path, shared: Path) -> str:
+    """Configure the QEMU driver for a machine without init system, cgroups of its own, or log daemon.
+
+    Parameters
+    ----------
+    own_ip : str
+        Address that the other hosts send memory to.
+    certificates : Path
+        Folder of its certificate; the driver does not start without it.
+    shared : Path
+        Folder that every host sees; libvirt cannot tell by itself that it is safe to migrate over.
+    """
+    return f"""\
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+security_default_confined = 0
+namespaces = []
+cgroup_controllers = []
+stdio_handler = "file"
+lock_manager = "nop"
+migration_address = "0.0.0.0"
+migration_host = "{own_ip}"
+migration_port_min = 49152
+migration_port_max = 49215
+default_tls_x509_cert_dir = "{certificates}"
+default_tls_x509_verify = 1
+keepalive_interval = {KEEPALIVE_S}
+keepalive_count = {KEEPALIVE_COUNT}
+shared_filesystems = ["{shared}"]
+"""
+
+
+def hosts_file(topology: LabTopology) -> str:
+    """Give every host the names of all."""
+    lines = ["127.0.0.1 localhost"]
+    lines += [f"{migration_ip(i)} {host.name}" for i, host in enumerate(topology.hosts, 1)]
+    return "\n".join(lines) + "\n"
+
+
+def with_accounts(text: str, kind: str) -> str:
+    """Add the accounts that libvirtd looks up when it starts, even if it is told to use root."""
+    lines = {
+        "passwd": {"libvirt-qemu": "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin"},
+        "group": {"libvirt-qemu": "libvirt-qemu:x:64055:", "kvm": "kvm:x:64056:"},
+    }[kind]
+    present = {line.partition(":")[0] for line in text.splitlines()}
+    return text + "".join(line + "\n" for name, line in lines.items() if name not in present)
+
+
+BINDS = (
+    ("run", "/run"),
+    ("etc", "/etc/libvirt"),
+    ("varlib", "/var/lib/libvirt"),
+    ("log", "/var/log/libvirt"),
+    ("cache", "/var/cache/libvirt"),
+    ("local", "/srv"),
+    ("hosts", "/etc/hosts"),
+    ("passwd", "/etc/passwd"),
+    ("group", "/etc/group"),
+)
+"""Folders and files of a host, and where it sees them: everything that libvirtd writes to is the host's own."""
+
+LOCAL_FOLDER = "/srv"
+"""Where a host keeps disks that no other host sees."""
+
+
+def mounts_script(folder: Path, *, kvm: bool) -> str:
+    """Script, run inside a new host, that gives it folders of its own and a /dev without KVM where KVM does not work.
+
+    A /dev/kvm that is there but cannot be used makes libvirt probe QEMU anew for every guest.
+    """
+    lines = [f"mount --bind '{folder / source}' {target}" for source, target in BINDS]
+    if not kvm:
+        lines += [
+            "mkdir -p /run/dev",
+            "mount -t tmpfs -o mode=755 lab /run/dev",
+            "cd /run/dev",
+            "mkdir net pts shm",
+            "for n in null zero full random urandom tty userfaultfd net/tun; do",
+            '    if [ -e "/dev/$n" ]; then cp -a "/dev/$n" "$n"; fi',
+            "done",
+            "mount -t devpts -o newinstance,ptmxmode=0666,mode=600 lab pts",
+            "ln -s pts/ptmx ptmx",
+            "ln -s /proc/self/fd fd",
+            "mount -t tmpfs lab shm",
+            "mount --move /run/dev /dev",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def network_script(host: str, own_ip: str) -> str:
+    """Script, run inside a new host, that sets its name, its migration card (already there) and its guests' bridge.
+
+    The socket buffers hold 1 Gbit/s over 100 ms; with the kernel's own limits the line would be window-limited to a
+    quarter of that.
+    """
+    return f"""\
+hostname {host}
+ip link set lo up
+ip address add {own_ip}/24 dev mig0
+ip link add br0 type bridge stp_state 0 forward_delay 0
+ip link set trunk0 master br0 up
+ip link set br0 up
+sysctl -qw net.ipv4.tcp_congestion_control=cubic || true
+sysctl -qw net.ipv4.tcp_wmem='4096 131072 67108864' net.ipv4.tcp_rmem='4096 131072 67108864' || true
+"""
