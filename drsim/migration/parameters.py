@@ -1,0 +1,155 @@
+"""What the migration model takes as given: one table of numbers, each with its unit, meaning and source."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+
+from drsim.units import About
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """Constants of a class of hosts and of its network.
+
+    What QEMU fixes in its source is here beside what must be measured on the hosts at hand, so that another
+    hypervisor or another published model is another value of this class.
+    """
+
+    goodput: Annotated[float, Gt(0), Le(1), About("Share of the line rate left for data.")] = 0.941
+    """TCP over Ethernet with timestamps at MTU 1500: 1448 bytes of data in 1538 on the wire."""
+
+    stream_limit_mbit_s: Annotated[
+        float, Gt(0), About("Most that one QEMU thread sends, whatever the line.", "Mbit/s")
+    ] = 18_000.0
+    """Highest `mbps` of unlimited phases in the query-migrate series of LordWicked/live-migration-thesis-code
+    (QEMU 7.2, unix socket, one thread): 18 to 20 Gbit/s."""
+
+    cap_overshoot: Annotated[float, Ge(1), About("Rate reached under a bandwidth cap, relative to the cap.")] = 1.0078
+    """Same series: 1082.14 Mbit/s under the default cap of 128 MiB/s. QEMU stops after the page that crosses the
+    budget of a window (migration/migration.c, ``migration_rate_exceeded``)."""
+
+    tcp_window_mib: Annotated[float, Gt(0), About("Largest TCP window in use.", "MiB")] = 3.0
+    """Linux: half of the default maximum of ``net.ipv4.tcp_rmem``, 6 MiB (Documentation/networking/ip-sysctl).
+    Measured in the lab with default buffers: 250 Mbit/s at a round-trip time of 100 ms, i.e. 3.0 MiB in flight."""
+
+    tcp_segment_bytes: Annotated[int, Gt(0), About("Data in one TCP segment.", "bytes")] = 1448
+    """MTU 1500 less 40 bytes of headers and 12 of timestamps."""
+
+    tcp_initial_segments: Annotated[int, Gt(0), About("Segments sent before the first acknowledgement.")] = 10
+    """RFC 6928; Linux' default."""
+
+    window_s: Annotated[float, Gt(0), About("Interval over which QEMU measures and limits its rate.", "s")] = 0.1
+    """``BUFFER_DELAY`` in QEMU 7.2 migration/migration.c; migration/migration-stats.h in 10.0."""
+
+    turn_s: Annotated[float, Gt(0), About("Longest time that QEMU sends before it looks at what is left.", "s")] = 0.05
+    """``MAX_WAIT`` in QEMU migration/ram.c. Under a bandwidth cap a turn lasts a whole `window_s`."""
+
+    page_header_bytes: Annotated[int, Ge(0), About("Bytes in front of each page sent.", "bytes")] = 8
+    """``save_page_header`` in QEMU migration/ram.c: offset and flags as one 64-bit number."""
+
+    zero_page_bytes: Annotated[int, Ge(0), About("Bytes sent for a page of zeros.", "bytes")] = 9
+    """Page header and one fill byte (``save_zero_page`` in QEMU migration/ram.c)."""
+
+    zero_scan_pages_s: Annotated[float, Gt(0), About("Pages that one thread checks for zeros in a second.", "1/s")] = (
+        2.0e6
+    )
+    """Highest `pages_per_second` of the LordWicked series: 2.05 million."""
+
+    chunk_mib: Annotated[float, Gt(0), About("Memory whose dirty log is re-armed at once.", "MiB")] = 1024.0
+    """2^18 pages of 4 KiB: ``clear_bitmap_shift`` in QEMU migration/migration.c."""
+
+    prepare_s: Annotated[float, Ge(0), About("From the call to the first byte sent.", "s")] = 0.5
+    """libvirt's Begin and Prepare, mostly the start of QEMU on the target: 0.5 to 0.6 s in the lab, where time_elapsed
+    of an idle guest exceeds the transfer by that much. OpenStack adds seconds of its own."""
+
+    prepare_rtts: Annotated[float, Ge(0), About("Round trips before the first byte.")] = 10.0
+    """Lab at a round-trip time of 100 ms against the same cell at none: connections, Begin, Prepare, capabilities."""
+
+    confirm_s: Annotated[
+        float, Ge(0), About("From the guest running on the target to the return of the call.", "s")
+    ] = 0.25
+    """Lab: wall time of the call less libvirt's time_elapsed, 0.22 to 0.30 s over 20 migrations without latency."""
+
+    confirm_rtts: Annotated[float, Ge(0), About("Round trips of libvirt's Finish and Confirm.")] = 2.5
+    """Lab: the same difference at a round-trip time of 100 ms, 0.48 to 0.52 s."""
+
+    switchover_ms: Annotated[
+        float, Ge(0), About("Standstill of the guest apart from its data and round trips.", "ms")
+    ] = 40.0
+    """Middle of what production KVM shows for idle guests: 20 to 60 ms (KVM4NFV: 26 ms; Ruprecht et al., "VM live
+    migration at scale", VEE 2018: median 50 ms over a fleet). QEMU alone needs 2 to 3 ms, libvirt's hand-over the rest."""
+
+    switchover_rtts: Annotated[float, Ge(0), About("Round trips while the guest stands still.")] = 4.0
+    """Lab at a round-trip time of 100 ms: 390 ms more downtime than without."""
+
+    stop_lag_ms: Annotated[
+        float, Ge(0), About("The guest runs on after QEMU's last look at its dirty pages.", "ms")
+    ] = 1.0
+    """Order of the time that ``vm_stop`` takes to reach all vCPUs; part of QEMU's fixed 2 to 3 ms."""
+
+    device_mib: Annotated[float, Ge(0), About("State of the devices.", "MiB")] = 0.3
+    """``vmstate`` of a q35 guest with virtio disk, network card and VGA, lab: 0.2 to 0.4 MiB; more with passthrough."""
+
+    mirror_window_mib: Annotated[float, Gt(0), About("Data in flight of one disk mirror.", "MiB")] = 16.0
+    """``MAX_IN_FLIGHT`` operations of ``MAX_IO_BYTES`` in QEMU block/mirror.c: 16 of 1 MiB."""
+
+    mirror_lag_s: Annotated[float, Ge(0), About("Writes that the mirror still owes when the guest stops.", "s")] = 0.1
+    """``BLOCK_JOB_SLICE_TIME`` in QEMU block/mirror.c: dirty blocks are looked for once a slice."""
+
+    mirror_share: Annotated[
+        float, Gt(0), Le(0.95), About("Share of the rate that guest writes may take from a mirror.")
+    ] = 0.9
+    """Assumption: beyond it the mirror is said not to converge and the guest's writes are taken as held back to it."""
+
+    most_passes: Annotated[int, Ge(1), About("Passes after which a migration is said not to converge.")] = 1000
+    """QEMU has no limit: the model's own patience, beyond every pass count measured (206 in the LordWicked series)."""
+
+    full_passes: Annotated[bool, About("Whether each pass sends all that is dirty before it looks again.")] = False
+    """QEMU sends until what is left fits the downtime limit; Xen and most published models finish the pass."""
+
+    linear_dirtying: Annotated[bool, About("Whether dirtying is taken as linear up to the size of the class.")] = False
+    """Published models without page uniqueness; pages do repeat in real guests."""
+
+
+DEFAULT = Parameters()
+"""KVM with libvirt on ordinary servers."""
+
+SIMGRID = Parameters(
+    goodput=0.97,
+    cap_overshoot=1.0,
+    tcp_window_mib=4.0,
+    tcp_initial_segments=1 << 30,
+    page_header_bytes=0,
+    zero_page_bytes=4096,
+    zero_scan_pages_s=math.inf,
+    stream_limit_mbit_s=math.inf,
+    chunk_mib=math.inf,
+    prepare_s=0.0017,
+    prepare_rtts=0.0,
+    confirm_s=0.0,
+    confirm_rtts=0.0,
+    switchover_ms=3.9,
+    switchover_rtts=0.0,
+    stop_lag_ms=0.0,
+    device_mib=0.0,
+    full_passes=True,
+    linear_dirtying=True,
+)
+"""The live-migration plugin of SimGrid (VmLiveMigration.cpp) with its default network model LV08.
+
+Assumptions: all memory is sent, zeros too, without headers; each pass sends all that is dirty; dirtying is linear up to
+the working set; bandwidth factor 0.97; no fixed costs but the latency of its first and its last message (1.7 and 3.9 ms
+in the runs reproduced here); no slow start; no lazy clearing. Its downtime limit is 30 ms by default.
+"""
+
+LAB_TCG = Parameters(
+    tcp_window_mib=32.0,
+)
+"""lab"""
+
+G5K = Parameters()
+"""g5k"""

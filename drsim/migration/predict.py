@@ -1,0 +1,146 @@
+"""One migration alone on its path, played to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from drsim.inventory import Vm
+from drsim.migration.parameters import DEFAULT, Parameters
+from drsim.migration.precopy import Migration, Phase
+from drsim.plan import Prediction
+from drsim.topology import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePoint:
+    """Where a migration stands at one instant; between two points everything is linear in time.
+
+    Parameters
+    ----------
+    time_s : float
+        Seconds after its start.
+    phase : Phase
+        What it does from now on.
+    sent_mib, remaining_mib : float
+        Sent so far; known to be left. New dirty pages become known at once, at the end of a pass: then two points have
+        the same time.
+    """
+
+    time_s: float
+    phase: Phase
+    sent_mib: float
+    remaining_mib: float
+
+
+def predict(
+    vm: Vm,
+    path: Path,
+    *,
+    max_downtime_ms: float,
+    bandwidth_mbit_s: float | None,
+    copy_disks: Collection[str] = (),
+    parameters: Parameters = DEFAULT,
+    rate_mbit_s: float | None = None,
+) -> Prediction:
+    """Return what migrating the guest costs when nothing else uses the path.
+
+    Parameters
+    ----------
+    vm : Vm
+        The guest; what nobody measured about it is assumed (`drsim.workload.dirty_classes`).
+    path : Path
+        What lies between the hosts.
+    max_downtime_ms : float
+        Downtime limit given to the hypervisor, ms.
+    bandwidth_mbit_s : float or None
+        Bandwidth cap given to the hypervisor.
+    copy_disks : collection of str
+        Disks that move along.
+    parameters : Parameters
+        Constants of the hosts.
+    rate_mbit_s : float, optional
+        Line rate that it gets, if less than the path's.
+
+    Returns
+    -------
+    Prediction
+        Total time is that of the whole call, from the request to its return. Downtime is what the hypervisor measures:
+        from the stop on the source until the guest runs on the target. Rounds count the last one, with the guest
+        stopped, too. If the migration does not converge, the prediction is for stopping the guest as soon as passes no
+        longer get shorter and sending all that is left: the least that ending it by force can cost.
+
+    Raises
+    ------
+    PlanError
+        If a disk to copy is not one of the guest's.
+    """
+    migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s)
+    for _ in _play(migration):
+        pass
+    return prediction(migration, start_s=0.0)
+
+
+def trace(
+    vm: Vm,
+    path: Path,
+    *,
+    max_downtime_ms: float,
+    bandwidth_mbit_s: float | None,
+    copy_disks: Collection[str] = (),
+    parameters: Parameters = DEFAULT,
+    rate_mbit_s: float | None = None,
+) -> tuple[TracePoint, ...]:
+    """Return the course of the migration that `predict` predicts, from its start to its end; same arguments."""
+    migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s)
+    return (_point(migration), *_play(migration))
+
+
+def prediction(migration: Migration, start_s: float) -> Prediction:
+    """Return the outcome of a migration that has ended."""
+    return Prediction(
+        start_s=start_s,
+        total_time_s=migration.elapsed_s,
+        downtime_ms=migration.downtime_s * 1e3,
+        sent_mib=migration.sent_mib,
+        rounds=migration.passes + 1,
+        converges=migration.converges,
+    )
+
+
+def _begin(
+    vm: Vm,
+    path: Path,
+    max_downtime_ms: float,
+    bandwidth_mbit_s: float | None,
+    copy_disks: Collection[str],
+    parameters: Parameters,
+    rate_mbit_s: float | None,
+) -> Migration:
+    return Migration(
+        vm,
+        path,
+        max_downtime_ms=max_downtime_ms,
+        bandwidth_mbit_s=bandwidth_mbit_s,
+        copy_disks=copy_disks,
+        parameters=parameters,
+        line_mbit_s=path.bandwidth_mbit_s if rate_mbit_s is None else min(rate_mbit_s, path.bandwidth_mbit_s),
+    )
+
+
+def _play(migration: Migration) -> Iterator[TracePoint]:
+    while not migration.done:
+        rate = migration.limit_mib_s
+        migration.advance(migration.wait_s(rate), rate)
+        yield _point(migration)
+        migration.happen()
+        yield _point(migration)
+
+
+def _point(migration: Migration) -> TracePoint:
+    return TracePoint(
+        time_s=migration.elapsed_s,
+        phase=migration.phase,
+        sent_mib=migration.sent_mib,
+        remaining_mib=migration.remaining_mib,
+    )

@@ -1,0 +1,84 @@
+"""How fast one migration can be on its path when nobody else is there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from drsim.migration.parameters import Parameters
+from drsim.topology import Path
+from drsim.units import MIB, MIB_S_PER_MBIT_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Limits on the data rate of one migration, MiB/s.
+
+    Parameters
+    ----------
+    line_mib_s : float
+        Most that the line and one sending thread allow.
+    tcp_mib_s : float
+        Most that one TCP connection reaches (window, loss); infinite without latency.
+    cap_mib_s : float
+        What the bandwidth cap allows, its overshoot included; infinite without a cap.
+    rtt_s : float
+        Round-trip time, seconds.
+    """
+
+    line_mib_s: float
+    tcp_mib_s: float
+    cap_mib_s: float
+    rtt_s: float
+
+    @property
+    def stream_mib_s(self) -> float:
+        """Most that one connection carries before any cap."""
+        return min(self.line_mib_s, self.tcp_mib_s)
+
+
+def rates(path: Path, bandwidth_mbit_s: float | None, line_mbit_s: float, parameters: Parameters) -> Rates:
+    """Return the limits of one migration.
+
+    Parameters
+    ----------
+    path : Path
+        For round-trip time and loss.
+    bandwidth_mbit_s : float or None
+        Cap given to the hypervisor.
+    line_mbit_s : float
+        Line rate available, normally ``path.bandwidth_mbit_s``.
+    parameters : Parameters
+        Constants.
+
+    Notes
+    -----
+    Window: no more than one window a round trip. Loss: ``MSS / RTT * sqrt(3 / (2 p))``, Mathis, Semke, Mahdavi, Ott,
+    "The macroscopic behavior of the TCP congestion avoidance algorithm", CCR 27(3), 1997, DOI 10.1145/263932.264023;
+    it describes loss-based congestion control (Reno, roughly CUBIC), not BBR.
+    """
+    rtt_s = path.rtt_ms / 1e3
+    tcp = math.inf
+    if rtt_s > 0.0:
+        tcp = parameters.tcp_window_mib / rtt_s
+        if path.loss > 0.0:
+            segment_mib = parameters.tcp_segment_bytes / MIB
+            tcp = min(tcp, segment_mib / rtt_s * math.sqrt(1.5 / path.loss))
+    line = min(line_mbit_s * parameters.goodput, parameters.stream_limit_mbit_s) * MIB_S_PER_MBIT_S
+    cap = math.inf if bandwidth_mbit_s is None else bandwidth_mbit_s * MIB_S_PER_MBIT_S * parameters.cap_overshoot
+    return Rates(line_mib_s=line, tcp_mib_s=tcp, cap_mib_s=cap, rtt_s=rtt_s)
+
+
+def slow_start_s(rate_mib_s: float, rtt_s: float, data_mib: float, parameters: Parameters) -> float:
+    """Return the time that TCP's slow start adds to sending `data_mib` at `rate_mib_s`, seconds.
+
+    The window doubles each round trip from its initial value until it fills the line, or until all is sent; taken as
+    continuous growth, ``w(t) = w0 * 2^(t / RTT)``, whose integral is what was sent meanwhile.
+    """
+    if rtt_s == 0.0 or data_mib == 0.0:
+        return 0.0
+    first_mib = parameters.tcp_initial_segments * parameters.tcp_segment_bytes / MIB
+    growth = min(rate_mib_s * rtt_s / first_mib, 1.0 + data_mib * math.log(2.0) / first_mib)
+    if growth <= 1.0:
+        return 0.0
+    return rtt_s * math.log2(growth) - (growth - 1.0) * first_mib / math.log(2.0) / rate_mib_s

@@ -1,0 +1,7 @@
+"""Plans played in SimPy: migrations as processes, lines shared max-min fairly."""
+
+from drsim.simulate.network import fair_share
+from drsim.simulate.play import simulate, trace
+from drsim.simulate.result import Event, LinkUse, Simulation
+
+__all__ = ["Event", "LinkUse", "Simulation", "fair_share", "simulate", "trace"]

@@ -1,0 +1,181 @@
+"""Play the moves of a plan, wave by wave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import simpy
+
+from drsim import migration
+from drsim.errors import PlanError, Problem
+from drsim.inventory import Inventory, Vm
+from drsim.migration import DEFAULT, Migration, Parameters, TracePoint, prediction
+from drsim.plan import Move
+from drsim.policy import Limits
+from drsim.simulate.lines import Flow, Lines
+from drsim.simulate.result import Event, EventKind, Simulation
+from drsim.topology import Path, Topology
+
+Process = Generator[simpy.Event, Any, None]
+
+
+def simulate(
+    inventory: Inventory, moves: Sequence[Move], limits: Limits, parameters: Parameters = DEFAULT
+) -> Simulation:
+    """Play moves in their waves and return what became of them.
+
+    A wave starts when the one before has ended; the moves of a wave start together. Migrations share the lines that
+    they cross max-min fairly, each up to what its cap, TCP and its sending thread allow.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        Hosts, links and guests; checked (`drsim.check`).
+    moves : sequence of Move
+        What to play.
+    limits : Limits
+        Bandwidth cap of moves that name none. How many moves may be under way at once is the schedule's business:
+        waves are played as they are.
+    parameters : Parameters
+        Constants of the hosts.
+
+    Returns
+    -------
+    Simulation
+        The same for the same input, to the last bit. A migration that does not converge at the share it has is brought
+        to its end by force, as `drsim.migration.predict` describes.
+
+    Raises
+    ------
+    PlanError
+        If a move names a guest, a host or a disk that the inventory does not have, or hosts that nothing joins.
+    """
+    topology = Topology(inventory)
+    env = simpy.Environment()
+    lines = Lines(env, topology.capacity_mbit_s, parameters.goodput)
+    events: list[Event] = []
+
+    def tell(kind: EventKind, move: Move | None, text: str) -> None:
+        events.append(Event(time_s=env.now, kind=kind, move_id=move.id if move else None, text=text))
+
+    runs: dict[str, Migration] = {}
+    paths: dict[str, Path] = {}
+    waves: dict[int, list[Move]] = {}
+    for move in moves:
+        paths[move.id] = _path(inventory, topology, move)
+        cap = limits.bandwidth_mbit_s if move.bandwidth_mbit_s is None else move.bandwidth_mbit_s
+        runs[move.id] = _begin(_guest(inventory, move), paths[move.id], move, cap, parameters)
+        waves.setdefault(move.wave, []).append(move)
+    starts: dict[str, float] = {}
+
+    def plan() -> Process:
+        for wave, members in sorted(waves.items()):
+            tell("wave_start", None, f"wave {wave} starts: {len(members)} moves")
+            for move in members:
+                starts[move.id] = env.now
+            yield env.all_of(
+                [env.process(_migrate(env, lines, move, paths[move.id], runs[move.id], tell)) for move in members]
+            )
+            tell("wave_end", None, f"wave {wave} has ended")
+
+    env.process(plan())
+    env.run()
+    predictions = {move.id: prediction(runs[move.id], starts[move.id]) for move in moves}
+    return Simulation(
+        moves=tuple(moves),
+        predictions=predictions,
+        makespan_s=max((p.end_s for p in predictions.values()), default=0.0),
+        events=tuple(events),
+        link_use=tuple(lines.samples),
+    )
+
+
+def trace(vm: Vm, path: Path, move: Move, parameters: Parameters = DEFAULT) -> tuple[TracePoint, ...]:
+    """Return the course of one move that has its path to itself: what `drsim.migration.predict` sums up.
+
+    Raises
+    ------
+    PlanError
+        If the move copies a disk that the guest does not have.
+    """
+    return migration.trace(
+        vm,
+        path,
+        max_downtime_ms=move.max_downtime_ms,
+        bandwidth_mbit_s=move.bandwidth_mbit_s,
+        copy_disks=move.copy_disks,
+        parameters=parameters,
+    )
+
+
+def _migrate(
+    env: simpy.Environment,
+    lines: Lines,
+    move: Move,
+    path: Path,
+    run: Migration,
+    tell: Callable[[EventKind, Move | None, str], None],
+) -> Process:
+    """Live one migration: wait for what it does next, at the rate it has; begin anew whenever that rate changes."""
+    tell("start", move, f"{move.vm} leaves {move.source} for {move.target}")
+    me = env.active_process
+    assert me is not None  # a generator of SimPy's runs only as a process
+    flow = Flow(path.edges, me)
+    while not run.done:
+        lines.limit(flow, run.limit_mib_s)
+        began_s, rate = env.now, flow.rate_mib_s
+        try:
+            if run.limit_mib_s > 0.0 and rate == 0.0:
+                yield env.event()  # never comes: the first share interrupts
+            wait_s = run.wait_s(rate)
+            yield env.timeout(wait_s)
+        except simpy.Interrupt:
+            if rate > 0.0:
+                run.advance(env.now - began_s, rate)
+            continue
+        phase = run.phase
+        run.advance(wait_s, rate)
+        run.happen()
+        if run.phase == "switchover" and phase != "switchover":
+            tell("switchover", move, f"{move.vm} stops on {move.source}, {run.remaining_mib:.1f} MiB are left to send")
+    lines.limit(flow, 0.0)
+    tell("end", move, f"{move.vm} runs on {move.target}")
+
+
+def _begin(vm: Vm, path: Path, move: Move, bandwidth_mbit_s: float | None, parameters: Parameters) -> Migration:
+    return Migration(
+        vm,
+        path,
+        max_downtime_ms=move.max_downtime_ms,
+        bandwidth_mbit_s=bandwidth_mbit_s,
+        copy_disks=move.copy_disks,
+        parameters=parameters,
+        line_mbit_s=path.bandwidth_mbit_s,
+    )
+
+
+def _guest(inventory: Inventory, move: Move) -> Vm:
+    vm = inventory.vm_by_name.get(move.vm)
+    if vm is None:
+        raise PlanError(_stray(move, "vm", f"there is no guest '{move.vm}' in the inventory."))
+    return vm
+
+
+def _path(inventory: Inventory, topology: Topology, move: Move) -> Path:
+    for field, host in (("source", move.source), ("target", move.target)):
+        if host not in inventory.host_by_name:
+            raise PlanError(_stray(move, field, f"there is no host '{host}' in the inventory."))
+    path = topology.path(move.source, move.target)
+    if path is None:
+        raise PlanError(_stray(move, "target", f"no links join {move.source} and {move.target}."))
+    return path
+
+
+def _stray(move: Move, field: str, expected: str) -> Problem:
+    return Problem(
+        place=f"plan: moves '{move.id}'",
+        field=field,
+        expected=expected,
+        remedy="Make the plan anew from the inventory it is to be applied to.",
+    )

@@ -1,0 +1,101 @@
+"""Page classes from measurements: which mixture explains the unique memory dirtied in intervals of several lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drsim.errors import DataError, Problem
+from drsim.inventory import PageClass
+from drsim.workload.curve import swept_share
+
+Floats = NDArray[np.float64]
+
+CLASSES_A_DECADE = 6
+"""Time constants tried per factor of ten; finer grids changed fitted curves by less than 1 %."""
+
+
+def fit(
+    interval_s: Sequence[float], unique_mib: Sequence[float], *, chunks: Sequence[float] | None = None
+) -> tuple[PageClass, ...]:
+    """Return the page classes that best explain measured unique dirtying.
+
+    Non-negative least squares of relative errors over classes with time constants ``size / rate`` spaced evenly in
+    the logarithm, from a third of the shortest interval to thirty times the longest.
+
+    Parameters
+    ----------
+    interval_s : sequence of float
+        Lengths of the intervals, seconds, at least one, all positive.
+    unique_mib : sequence of float
+        Unique memory found dirty after each, MiB, not negative.
+    chunks : sequence of float, optional
+        Chunks that were watched one after the other in each interval (`drsim.workload.swept_dirty_mib`); 1 by default.
+
+    Returns
+    -------
+    tuple of PageClass
+        As few as the data supports, fastest first; empty if nothing was dirtied.
+
+    Raises
+    ------
+    DataError
+        If the samples cannot be used.
+    """
+    time = np.asarray(interval_s, dtype=np.float64)
+    unique = np.asarray(unique_mib, dtype=np.float64)
+    swept = np.ones_like(time) if chunks is None else np.asarray(chunks, dtype=np.float64)
+    if time.size == 0 or time.shape != unique.shape or time.shape != swept.shape:
+        raise _unusable(f"{time.size} intervals, {unique.size} amounts and {swept.size} chunk counts were given.")
+    if not (np.isfinite(time).all() and (time > 0).all() and np.isfinite(unique).all() and (unique >= 0).all()):
+        raise _unusable("Intervals must be positive, amounts not negative, and all of them finite.")
+    if unique.max() == 0.0:
+        return ()
+    low, high = np.log10(time.min() / 3), np.log10(time.max() * 30)
+    constants = np.logspace(low, high, int(np.ceil((high - low) * CLASSES_A_DECADE)) + 1)
+    curve = np.array([[swept_share(t / c, n) for c in constants] for t, n in zip(time, swept, strict=True)])
+    # Relative errors, but a sample of almost nothing must not outweigh the rest.
+    weight = 1.0 / np.maximum(unique, 1e-3 * unique.max())
+    size = _nonnegative_least_squares(curve * weight[:, None], unique * weight)
+    return tuple(
+        PageClass(size_mib=float(n), dirty_rate_mib_s=float(n / c))
+        for n, c in zip(size, constants, strict=True)
+        if n > 1e-9 * size.max()
+    )
+
+
+def _nonnegative_least_squares(a: Floats, b: Floats) -> Floats:
+    """Minimise ``|a x - b|`` over ``x >= 0``: the active-set method of Lawson and Hanson (1974), chapter 23."""
+    x = np.zeros(a.shape[1])
+    free = np.zeros(a.shape[1], dtype=bool)
+    tolerance = 1e-10 * float(np.abs(a.T @ b).max())
+    for _ in range(3 * a.shape[1]):
+        gradient = a.T @ (b - a @ x)
+        gradient[free] = -np.inf
+        if free.all() or gradient.max() <= tolerance:
+            break
+        free[int(gradient.argmax())] = True
+        while True:
+            trial = np.zeros_like(x)
+            trial[free] = np.linalg.lstsq(a[:, free], b, rcond=None)[0]
+            bad = free & (trial <= 0.0)
+            if not bad.any():
+                break
+            step = (x[bad] / (x[bad] - trial[bad])).min()
+            x = x + step * (trial - x)
+            free &= x > 1e-12 * max(float(x.max()), 1e-300)
+            x[~free] = 0.0
+        x = trial
+    return x
+
+
+def _unusable(expected: str) -> DataError:
+    return DataError(
+        Problem(
+            place="dirty-rate samples",
+            expected=expected,
+            remedy="Give one positive interval, one amount and, if any, one chunk count for each sample.",
+        )
+    )
