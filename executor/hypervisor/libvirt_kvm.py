@@ -1,0 +1,351 @@
+"""Real hosts through libvirt: look, migrate, look again."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from drsim.errors import DataError, HypervisorError
+from drsim.inventory import Inventory, Vm
+from drsim.plan import Move
+from drsim.units import MIB, MIB_S_PER_MBIT_S
+from executor.collect import collect_estate
+from executor.estate import estate_of
+from executor.hypervisor.base import HostFacts, Outcome, ProgressListener, Sighting, Verdict, Whereabouts, judge
+from executor.hypervisor.libvirt_bounded import Failed, run_bounded
+from executor.hypervisor.libvirt_connect import OPEN_TIMEOUT_S, Connections, load_libvirt, message
+from executor.hypervisor.libvirt_domain import parse_domain
+from executor.hypervisor.libvirt_host import parse_capabilities, parse_pool
+from executor.hypervisor.libvirt_read import domain_state, host_memory_mib
+from executor.hypervisor.libvirt_stats import figures_of, progress_of
+
+POLL_S = 0.2
+"""Time between two looks at a job, seconds."""
+
+LOOK_TIMEOUT_S = OPEN_TIMEOUT_S + 20.0
+"""Time for a host to say what it has, seconds: to let us in, or for keepalive to find that it is gone."""
+
+SETTLE_S = 15.0
+"""How long an unclear picture may last after a migration before it is reported as unknown, seconds. libvirtd on the
+target removes an incoming copy within a second of losing the source; a restarted libvirtd needs about as long."""
+
+WATCH_S = 6 * 3600.0
+"""How long somebody else's migration is followed, seconds."""
+
+
+class LibvirtKvm:
+    """Hosts of an inventory, reached by their libvirt URIs; implements `Hypervisor`.
+
+    Migrations are peer to peer: libvirtd of the source carries them out, so that one that has begun is carried on when
+    this process dies, and `watch` finds it again. Guests are looked at and migrated, nothing else.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        Hosts with `uri` (for this process) and `peer_uri` (for the source's libvirtd).
+    clock : callable
+        Gives the present time, timezone-aware; stamps inventories.
+
+    Raises
+    ------
+    HypervisorError
+        If libvirt's Python binding is missing, a URI carries a password, or no host has a URI.
+    """
+
+    def __init__(self, inventory: Inventory, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.name = "libvirt"
+        self._inventory = inventory
+        self._clock = clock
+        self._libvirt = load_libvirt()
+        self._connections = Connections({host.name: host.uri for host in inventory.hosts if host.uri})
+        if not any(host.uri for host in inventory.hosts):
+            raise HypervisorError(
+                f"No host of inventory '{inventory.name}' has a libvirt URI. Collect it ('drsim collect'), or apply the "
+                "plan to the simulated hypervisor."
+            )
+
+    def inventory(self) -> Inventory:
+        """Read the estate as it is now; see `Hypervisor.inventory`."""
+        return collect_estate(
+            estate_of(self._inventory), clock=self._clock, name=self._inventory.name, previous=self._inventory
+        ).inventory
+
+    def close(self) -> None:
+        """Close the connections; migrations under way carry on."""
+        self._connections.close()
+
+    # Looking
+
+    def locate(self, vm: Vm) -> Whereabouts:
+        """Ask every host for the guest; see `Hypervisor.locate`.
+
+        The hosts are asked one after the other in time, however close, and a guest may pass from one to the other in
+        between. Anything but a single copy at rest is therefore looked at again until two looks agree.
+        """
+        before = self._look(vm)
+        for _ in range(4):
+            if len(before.sightings) == 1 and before.sightings[0].state == "running":
+                return before
+            time.sleep(POLL_S)
+            now = self._look(vm)
+            if now == before:
+                return now
+            before = now
+        return before
+
+    def _look(self, vm: Vm, hosts: tuple[str, ...] | None = None) -> Whereabouts:
+        names = tuple(host.name for host in self._inventory.hosts) if hosts is None else hosts
+        answers = run_bounded({host: partial(self._sight, host, vm) for host in names}, timeout_s=LOOK_TIMEOUT_S)
+        return Whereabouts(
+            vm=vm.name,
+            sightings=tuple(answer for answer in answers.values() if isinstance(answer, Sighting)),
+            unreachable=tuple(host for host, answer in answers.items() if isinstance(answer, Failed)),
+        )
+
+    def _sight(self, host: str, vm: Vm) -> Sighting | None:
+        domain = self._domain(host, vm)
+        if domain is None:
+            return None
+        try:
+            state, incoming, job = domain_state(domain)
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
+                return None  # it left between the two questions
+            raise
+        return Sighting(host=host, state="incoming" if incoming else state, job=job)
+
+    def _domain(self, host: str, vm: Vm) -> Any | None:
+        connection = self._connections.get(host)
+        try:
+            return connection.lookupByUUIDString(vm.uuid) if vm.uuid else connection.lookupByName(vm.name)
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
+
+    def facts(self, host: str) -> HostFacts:
+        """Ask one host about itself; see `Hypervisor.facts`."""
+        answer = run_bounded({host: partial(self._facts, host)}, timeout_s=LOOK_TIMEOUT_S)[host]
+        if isinstance(answer, Failed):
+            return HostFacts(host=host, state="unknown", note=message(answer.error))
+        return answer
+
+    def _facts(self, host: str) -> HostFacts:
+        connection = self._connections.get(host)
+        known = self._inventory.host_by_name[host]
+        total, used = host_memory_mib(connection)
+        capabilities = parse_capabilities(connection.getCapabilities(), place=host)
+        memory, vcpus, used_bridges = 0.0, 0.0, set()
+        for domain in connection.listAllDomains(self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+            try:
+                config = parse_domain(domain.XMLDesc(0), place=host)
+                incoming = domain_state(domain)[1]
+            except (DataError, self._libvirt.libvirtError):
+                continue  # it left while being asked
+            if not incoming:
+                memory, vcpus = memory + config.memory_mib, vcpus + config.vcpus
+                used_bridges |= {nic.bridge for nic in config.nics if nic.bridge}
+        bridges = self._bridges(connection)
+        pools = self._pools(connection)
+        unchecked = [] if bridges is not None else ["bridges"]
+        return HostFacts(
+            host=host,
+            state="maintenance" if known.state == "maintenance" else "up",
+            memory_free_mib=None if used is None else max(0.0, total - used - known.reserved_memory_mib),
+            cpu_model=capabilities.cpu_model,
+            arch=capabilities.arch,
+            networks=tuple(
+                network.name
+                for network in self._inventory.networks
+                if network.bridge in used_bridges
+                or (network.bridge in bridges if bridges is not None and network.bridge else host in network.hosts)
+            ),
+            datastores={
+                store.name: pools.get(store.path or "")
+                for store in self._inventory.datastores
+                if host in store.hosts or (store.path in pools)
+            },
+            guests_memory_mib=memory,
+            guests_vcpus=vcpus,
+            note=f"libvirt there cannot list {', '.join(unchecked)}; taken from the inventory." if unchecked else "",
+        )
+
+    def _bridges(self, connection: Any) -> set[str] | None:
+        try:
+            return {interface.name() for interface in connection.listAllInterfaces(0)}
+        except self._libvirt.libvirtError:
+            return None
+
+    def _pools(self, connection: Any) -> dict[str, float | None]:
+        """Free MiB of the active storage pools by their path; empty if the host has no storage driver."""
+        free: dict[str, float | None] = {}
+        with contextlib.suppress(self._libvirt.libvirtError):
+            for pool in connection.listAllStoragePools(self._libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+                path = parse_pool(pool.XMLDesc(0), place="pool", capacity_mib=None, used_mib=None).path
+                if path:
+                    free[path] = pool.info()[3] / MIB
+        return free
+
+    # Acting
+
+    def migrate(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
+        """Migrate a guest peer to peer; see `Hypervisor.migrate`."""
+        target = self._inventory.host_by_name.get(move.target)
+        peer_uri = (target.peer_uri or target.uri) if target else None
+        if peer_uri is None:
+            cause = f"host '{move.target}' has no URI by which '{move.source}' could reach it"
+            return self._follow(move, vm, on_progress, cause=cause)
+        try:
+            domain = self._domain(move.source, vm)
+            if domain is None:
+                return self._follow(move, vm, on_progress, cause=f"there is no guest '{vm.name}' on {move.source}")
+            missing = self._missing_volumes(move, vm)
+            flags = self._flags(move, domain)
+        except (HypervisorError, self._libvirt.libvirtError) as error:
+            return self._follow(move, vm, on_progress, cause=message(error))
+        if missing:
+            return self._follow(move, vm, on_progress, cause=missing)
+        # Set before the start so that it holds from the first pass on; QEMU keeps it for the migration to come.
+        with contextlib.suppress(self._libvirt.libvirtError):
+            domain.migrateSetMaxDowntime(max(1, round(move.max_downtime_ms)))
+        call = _Call(lambda: domain.migrateToURI3(peer_uri, self._parameters(move), flags))
+        while not call.wait(POLL_S):
+            self._report(move, domain, on_progress)
+        # The call tells why, the looking tells what: an error may be raised after the guest has moved.
+        return self._follow(move, vm, on_progress, cause="" if call.error is None else message(call.error))
+
+    def watch(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
+        """Follow a migration that its controller left behind; see `Hypervisor.watch`."""
+        return self._follow(move, vm, on_progress, cause="")
+
+    def abort(self, move: Move, vm: Vm) -> None:
+        """Cancel the migration on its source; see `Hypervisor.abort`.
+
+        Raises
+        ------
+        HypervisorError
+            If the source cannot be asked, or refuses although a migration is running.
+        """
+        try:
+            domain = self._domain(move.source, vm)
+            if domain is not None and domain_state(domain)[2]:
+                domain.abortJob()
+        except self._libvirt.libvirtError as error:
+            gone = (self._libvirt.VIR_ERR_NO_DOMAIN, self._libvirt.VIR_ERR_OPERATION_INVALID)
+            if error.get_error_code() not in gone:  # else it ended by itself meanwhile
+                raise HypervisorError(f"Move {move.id}: {move.source} did not abort: {message(error)}.") from error
+
+    def _flags(self, move: Move, domain: Any) -> int:
+        lv = self._libvirt
+        flags = lv.VIR_MIGRATE_LIVE | lv.VIR_MIGRATE_PEER2PEER | lv.VIR_MIGRATE_ABORT_ON_ERROR
+        if domain.isPersistent():
+            flags |= lv.VIR_MIGRATE_PERSIST_DEST | lv.VIR_MIGRATE_UNDEFINE_SOURCE
+        if move.copy_disks:
+            flags |= lv.VIR_MIGRATE_NON_SHARED_DISK
+        return int(flags)
+
+    def _parameters(self, move: Move) -> dict[str, object]:
+        lv = self._libvirt
+        parameters: dict[str, object] = {}
+        if move.bandwidth_mbit_s is not None:  # libvirt takes whole MiB/s
+            parameters[lv.VIR_MIGRATE_PARAM_BANDWIDTH] = max(1, int(move.bandwidth_mbit_s * MIB_S_PER_MBIT_S))
+        if move.copy_disks:
+            parameters[lv.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(move.copy_disks)
+        return parameters
+
+    def _missing_volumes(self, move: Move, vm: Vm) -> str:
+        """Say which disks the target's libvirt could neither find nor make; empty if it can take all of them."""
+        if not move.copy_disks:
+            return ""
+        pools = self._pools(self._connections.get(move.target))
+        folders = {disk.name: posixpath.dirname(disk.path or "") for disk in vm.disks if disk.name in move.copy_disks}
+        homeless = sorted(f"{name} ({folder})" for name, folder in folders.items() if folder not in pools)
+        if not homeless:
+            return ""
+        return (
+            f"{move.target} has no active storage pool at the folder of {', '.join(homeless)}, so that libvirt cannot "
+            "make the volume there; define and start one (virsh pool-define-as), or move the disk to shared storage"
+        )
+
+    def _report(self, move: Move, domain: Any, on_progress: ProgressListener) -> None:
+        try:
+            stats = domain.jobStats()
+        except self._libvirt.libvirtError:
+            return  # it has just gone; the look at both ends decides
+        if stats.get("type", 0) != self._libvirt.VIR_DOMAIN_JOB_NONE:
+            on_progress(progress_of(move.id, stats))
+
+    def _follow(self, move: Move, vm: Vm, on_progress: ProgressListener, *, cause: str) -> Outcome:
+        """Look at both ends until the migration has ended and the picture is clear, then say what it is."""
+        limit = time.monotonic() + WATCH_S
+        unclear_since: float | None = None
+        while True:
+            verdict = self._verdict(move, vm)
+            now = time.monotonic()
+            if verdict.status in ("moved", "stayed"):
+                return self._outcome(move, vm, verdict, cause)
+            if verdict.status == "under_way" and now < limit:
+                unclear_since = None
+                with contextlib.suppress(HypervisorError, self._libvirt.libvirtError):
+                    domain = self._domain(move.source, vm)
+                    if domain is not None:
+                        self._report(move, domain, on_progress)
+            else:
+                unclear_since = now if unclear_since is None else unclear_since
+                if now - unclear_since > SETTLE_S:
+                    verdict = judge(move, self.locate(vm))  # it may be on a third host
+                    return Outcome(status="unknown", reason=" ".join(filter(None, (verdict.text, cause))))
+            time.sleep(POLL_S)
+
+    def _verdict(self, move: Move, vm: Vm) -> Verdict:
+        """Judge by two looks that agree: the guest may pass from host to host while they are asked."""
+        ends = (move.target, move.source)
+        before = judge(move, self._look(vm, ends))
+        if before.status == "under_way":
+            return before
+        now = judge(move, self._look(vm, ends))
+        return now if now.status == before.status else Verdict(status="under_way", text=now.text)
+
+    def _outcome(self, move: Move, vm: Vm, verdict: Verdict, cause: str) -> Outcome:
+        if verdict.status == "stayed":
+            reason = (
+                f"{cause[:1].upper()}{cause[1:]}." if cause else "The migration ended without having moved the guest."
+            )
+            return Outcome(status="stayed", reason=reason.replace("..", "."))
+        lv = self._libvirt
+        stats: dict[str, Any] = {}
+        with contextlib.suppress(HypervisorError, lv.libvirtError):
+            domain = self._domain(move.target, vm)
+            if domain is not None:
+                stats = domain.jobStats(lv.VIR_DOMAIN_JOB_STATS_COMPLETED | lv.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED)
+        note = f"It moved although libvirt reported: {cause}." if cause else ""
+        figures: dict[str, Any] = figures_of(stats)
+        return Outcome(status="moved", reason=note, **figures)
+
+
+class _Call:
+    """A blocking call in a thread of its own; what it returned or raised is kept."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.error: Exception | None = None
+        self._done = threading.Event()
+
+        def run() -> None:
+            try:
+                function()
+            except Exception as error:
+                self.error = error
+            finally:
+                self._done.set()
+
+        threading.Thread(target=run, name="drsim migration", daemon=True).start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether it has ended, after at most `timeout_s` seconds."""
+        return self._done.wait(timeout_s)
