@@ -10,31 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from drsim.check import Violation
-from drsim.plan import Move, Plan, Score
+from drsim.plan import Move, Plan
+from drsim.report.text import duration, milliseconds, score_text, size, visible, wish
 from drsim.simulate import Simulation
 
 MOVES_SHOWN = 40
 """Moves listed unless all are asked for: what fits on a screen."""
-
-
-def duration(seconds: float) -> str:
-    """Write a duration as people do: ``0.8 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def size(mib: float) -> str:
-    """Write an amount of data: ``512 MiB``, ``3.4 GiB``."""
-    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
-
-
-def number(value: float) -> str:
-    """Write a score without more digits than it has meaning."""
-    return f"{value:.4g}"
 
 
 def plan_view(plan: Plan, *, all_moves: bool = False) -> RenderableType:
@@ -45,19 +26,13 @@ def plan_view(plan: Plan, *, all_moves: bool = False) -> RenderableType:
         parts.append(_moves(shown))
         if len(shown) < len(plan.moves):
             parts.append(Text(f"... and {len(plan.moves) - len(shown)} more moves (--all lists them)"))
-    parts.extend(Text(f"! {note}", style="yellow") for note in plan.notes)
+    parts.extend(Text(visible(f"! {note}"), style="yellow") for note in plan.notes)
     return Group(*parts)
 
 
-def _wish(plan: Plan) -> str:
-    hosts = " ".join(plan.objective.hosts)
-    return f"{plan.objective.goal} {hosts}".strip()
-
-
-def _score(score: Score) -> str:
-    broken = f", {score.violations} violated" if score.violations else ""
-    price = f", penalty {number(score.penalty)}" if score.penalty else ""
-    return f"{number(score.objective)}{broken}{price}"
+def _plain(text: str) -> str:
+    """Make a name or a sentence safe to print: no markup of ours, no commands to the terminal."""
+    return escape(visible(text))
 
 
 def _verdict(plan: Plan) -> RenderableType:
@@ -65,18 +40,18 @@ def _verdict(plan: Plan) -> RenderableType:
     grid.add_column(style="bold")
     grid.add_column()
     estate = plan.inventory
-    grid.add_row("estate", escape(f"{estate.name}: {len(estate.hosts)} hosts, {len(estate.vms)} guests"))
-    grid.add_row("asked for", escape(_wish(plan)))
-    grid.add_row("score", f"{_score(plan.before)} -> {_score(plan.after)}  ({plan.after.unit})")
+    grid.add_row("estate", _plain(f"{estate.name}: {len(estate.hosts)} hosts, {len(estate.vms)} guests"))
+    grid.add_row("asked for", _plain(wish(plan)))
+    grid.add_row("score", f"{score_text(plan.before)} -> {score_text(plan.after)}  ({plan.after.unit})")
     if plan.lower_bound is not None and plan.gap is not None:
         proof = "proven optimal" if plan.status == "optimal" else f"gap {plan.gap:.1%}"
-        grid.add_row("lower bound", f"{number(plan.lower_bound)}, {proof}")
+        grid.add_row("lower bound", f"{plan.lower_bound:.4g}, {proof}")
     if plan.moves:
         predictions = [move.prediction for move in plan.moves if move.prediction]
         sent = sum(p.sent_mib for p in predictions)
         worst = max((p.downtime_ms for p in predictions), default=0.0)
         grid.add_row("moves", f"{len(plan.moves)} in {len(plan.waves)} waves, {size(sent)} over the network")
-        grid.add_row("takes", f"{duration(plan.makespan_s)}; longest standstill of a guest {worst:.0f} ms")
+        grid.add_row("takes", f"{duration(plan.makespan_s)}; longest standstill of a guest {milliseconds(worst)}")
     flags = [
         "complete" if plan.complete else "[yellow]not complete[/yellow]",
         "applyable" if plan.applyable else "nothing to do" if not plan.moves else "[red]not applyable[/red]",
@@ -103,9 +78,9 @@ def _moves(moves: Iterable[Move]) -> RenderableType:
         p = move.prediction
         cells = ("-", "-", "-", "-")
         if p is not None:
-            cells = (f"+{p.start_s:.1f} s", duration(p.total_time_s), f"{p.downtime_ms:.0f} ms", size(p.sent_mib))
-        route = escape(f"{move.source} -> {move.target}") + (" (stop-over)" if move.stop_over else "")
-        table.add_row(str(move.wave), move.id, escape(move.vm), route, *cells, escape(move.reason))
+            cells = (f"+{p.start_s:.1f} s", duration(p.total_time_s), milliseconds(p.downtime_ms), size(p.sent_mib))
+        route = _plain(f"{move.source} -> {move.target}") + (" (stop-over)" if move.stop_over else "")
+        table.add_row(str(move.wave), move.id, _plain(move.vm), route, *cells, _plain(move.reason))
     return table
 
 
@@ -117,7 +92,7 @@ def violations_view(violations: Sequence[Violation]) -> RenderableType:
     for title in ("what", "where", "says", "what to do"):
         table.add_column(title, overflow="fold")
     for v in violations:
-        table.add_row(escape(v.kind), escape(v.subject), escape(v.text), escape(v.remedy))
+        table.add_row(_plain(v.kind), _plain(v.subject), _plain(v.text), _plain(v.remedy))
     return table
 
 
@@ -128,7 +103,13 @@ def simulation_view(simulation: Simulation, moves: Sequence[Move]) -> Renderable
         table.add_column(title, no_wrap=True)
     for move in moves:
         p = simulation.predictions[move.id]
-        route = escape(f"{move.source} -> {move.target}")
-        cells = (f"+{p.start_s:.1f} s", f"+{p.end_s:.1f} s", f"{p.downtime_ms:.0f} ms", size(p.sent_mib), str(p.rounds))
-        table.add_row(move.id, escape(move.vm), route, *cells)
+        route = _plain(f"{move.source} -> {move.target}")
+        cells = (
+            f"+{p.start_s:.1f} s",
+            f"+{p.end_s:.1f} s",
+            milliseconds(p.downtime_ms),
+            size(p.sent_mib),
+            str(p.rounds),
+        )
+        table.add_row(move.id, _plain(move.vm), route, *cells)
     return Group(table, Text(f"All done after {duration(simulation.makespan_s)}."))

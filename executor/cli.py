@@ -1,0 +1,336 @@
+"""The commands that act: collect, apply, resume, runs, audit, the demos and the lab."""
+
+from __future__ import annotations
+
+import getpass
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from drsim.cli import ERROR, NOTHING_TO_DO, PROPOSED, console, print_json
+from drsim.errors import DrsimError
+from drsim.report.text import visible
+from executor.lab.cli import app as lab_app
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+StoreOption = Annotated[str | None, typer.Option(help="SQLAlchemy URL of the record of runs.", envvar="DRSIM_STORE")]
+OnOption = Annotated[str | None, typer.Option("--on", help="libvirt, or simulated:FILE (an inventory, which changes).")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Mount the commands on drsim's command line."""
+    for command in (collect, apply, resume, runs, audit, unlock, demo):
+        app.command()(command)
+    lab_app.command("demo")(lab_demo)
+    app.add_typer(lab_app, name="lab")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _store(url: str | None) -> Any:
+    from executor.settings import Settings
+    from executor.store import Store
+
+    return Store(url or Settings().store_url, clock=_now)
+
+
+def _hypervisor(on: str | None, plan: Any) -> Any:
+    """Open the hypervisor that a command names; libvirt if the plan's hosts have URIs."""
+    if on is None and any(host.uri for host in plan.inventory.hosts):
+        on = "libvirt"
+    kind, _, path = (on or "").partition(":")
+    if kind == "libvirt" and not path:
+        from executor.hypervisor.libvirt_kvm import LibvirtKvm
+
+        return LibvirtKvm(plan.inventory)
+    if kind == "simulated" and path:
+        from executor.hypervisor.simulated import SimulatedHypervisor
+
+        return SimulatedHypervisor(Path(path))
+    raise DrsimError(
+        f"--on {on}: expected libvirt or simulated:FILE, where FILE is the inventory to play with."
+        if on
+        else "The plan's hosts have no libvirt URI. Name the hypervisor: --on simulated:FILE, or collect the inventory."
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second one asks to stop what is under way, too."""
+    stop = threading.Event()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def collect(
+    uris: Annotated[list[str] | None, typer.Argument(metavar="[URI]...", help="libvirt URIs.")] = None,
+    hosts_file: Annotated[Path | None, typer.Option(help="YAML: hosts with name, uri, peer_uri, site, ...")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="FILE.json, or a folder for CSV.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the inventory.")] = "inventory",
+    nic_mbit_s: Annotated[float | None, typer.Option(help="Rate of the cards that carry migrations.")] = None,
+    shared: Annotated[list[str] | None, typer.Option(help="Folder that is the same on all hosts.")] = None,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds over which use is measured.")] = 1.0,
+    measure_dirty: Annotated[bool, typer.Option(help="Measure dirty rates, where no profile is declared.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read hosts over libvirt into an inventory."""
+    from drsim.formats import inventory_to_json, write_inventory
+    from executor.collect import collect as read
+    from executor.collect import collect_estate
+    from executor.estate import read_hosts_file
+
+    if bool(uris) == bool(hosts_file):
+        raise DrsimError("collect needs libvirt URIs or --hosts-file FILE, one of the two.")
+    if hosts_file:
+        estate = read_hosts_file(hosts_file)
+        result = collect_estate(estate, clock=_now, name=name, interval_s=interval, measure_dirty=measure_dirty)
+    else:
+        result = read(
+            uris or [],
+            clock=_now,
+            name=name,
+            nic_mbit_s=nic_mbit_s,
+            shared_paths=shared or [],
+            interval_s=interval,
+            measure_dirty=measure_dirty,
+        )
+    for remark in result.remarks:
+        sys.stderr.write(f"Note: {visible(remark)}\n")
+    if out:
+        write_inventory(result.inventory, out)
+    if as_json or not out:
+        sys.stdout.write(inventory_to_json(result.inventory))
+    else:
+        read_one = result.inventory
+        console().print(f"{len(read_one.hosts)} hosts and {len(read_one.vms)} guests written to {out}.")
+    raise typer.Exit(PROPOSED if result.unreachable else NOTHING_TO_DO)
+
+
+def apply(
+    plan: Annotated[Path, typer.Argument(help="Plan file.")],
+    on: OnOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Print what would be called, and call nothing.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report here, predicted beside actual.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Carry a plan out, exactly as it was reviewed."""
+    from drsim.formats import read_plan
+    from drsim.show import plan_view
+    from executor.actions import actions
+    from executor.run import apply as carry_out
+
+    read = read_plan(plan)
+    if dry_run:
+        for action in actions(read):
+            console().print(escape(visible(str(action))))
+        return
+    if not yes and not as_json:
+        console().print(plan_view(read))
+        if read.moves and not typer.confirm("Apply this plan?"):
+            raise DrsimError("Nothing was done.")
+    with _interruptible() as stop:
+        _finish(
+            lambda view: carry_out(
+                read, _hypervisor(on, read), _store(store), actor=_actor(), on_event=view, stop=stop, clock=_now
+            ),
+            read,
+            report,
+            as_json,
+        )
+
+
+def resume(
+    run: Annotated[str, typer.Argument(help="Run, as 'drsim runs' lists it.")],
+    on: OnOption = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report here, predicted beside actual.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run that was interrupted: look at the hosts first, then do what is left."""
+    from executor.run import plan_of
+    from executor.run import resume as go_on
+
+    records = _store(store)
+    plan = plan_of(records, run)
+    with _interruptible() as stop:
+        _finish(
+            lambda view: go_on(
+                run, _hypervisor(on, plan), records, actor=_actor(), on_event=view, stop=stop, clock=_now
+            ),
+            plan,
+            report,
+            as_json,
+        )
+
+
+def _actor() -> str:
+    return getpass.getuser()
+
+
+def _finish(carry_out: Any, plan: Any, report: Path | None, as_json: bool) -> None:
+    """Draw a run while it goes on, tell its result, write the report, and leave with its exit code."""
+    from executor.live import LiveView
+
+    if as_json:
+        result = carry_out(lambda event: None)
+        print_json({"run": result.run_id, "state": str(result.state), "text": result.text, "moves": result.compare()})
+    else:
+        with LiveView(console()) as view:
+            result = carry_out(view)
+        console().print(run_table(result))
+        console().print(escape(visible(result.text)))
+    if report:
+        write_report(plan, result, report)
+        if not as_json:
+            console().print(f"Report: {report}")
+    raise typer.Exit(result.exit_code)
+
+
+def write_report(plan: Any, result: Any, path: Path) -> None:
+    """Write the HTML page about a plan and the run that carried it out."""
+    from drsim import check
+    from drsim.formats import write_text
+    from drsim.report import render
+
+    before = check.violations(plan.inventory, plan.policy)
+    after = check.violations(plan.inventory, plan.policy, plan.target)
+    page = render(
+        plan,
+        actual=result.actuals,
+        violations_before=before,
+        violations_after=after,
+        generated_at=_now().isoformat(timespec="seconds"),
+    )
+    write_text(page, path)
+
+
+def run_table(result: Any) -> Table:
+    """Lay out predicted beside actual, move by move."""
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for title in (
+        "move",
+        "guest",
+        "from -> to",
+        "state",
+        "time",
+        "predicted",
+        "downtime",
+        "predicted",
+        "sent",
+        "predicted",
+    ):
+        table.add_column(title, no_wrap=True, justify="left" if title in ("move", "guest", "from -> to") else "right")
+
+    def cell(value: float | None, unit: str, digits: int) -> str:
+        return "-" if value is None else f"{value:.{digits}f} {unit}"
+
+    for row in result.compare():
+        route = escape(visible(f"{row['source']} -> {row['target']}"))
+        cells = [
+            cell(row[f"{kind}_{field}"], unit, digits)
+            for field, unit, digits in (("total_time_s", "s", 2), ("downtime_ms", "ms", 0), ("sent_mib", "MiB", 0))
+            for kind in ("actual", "predicted")
+        ]
+        table.add_row(row["move_id"], escape(visible(row["vm"])), route, row["state"], *cells)
+    return table
+
+
+def runs(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List the runs on record."""
+    found = _store(store).runs()
+    if as_json:
+        print_json({"runs": [{**{f: str(getattr(run, f)) for f in run.__slots__}} for run in found]})
+        return
+    table = Table("run", "state", "estate", "by", "started", "ended", "plan", box=None)
+    for run in found:
+        estate = escape(visible(run.estate))
+        table.add_row(
+            run.id, str(run.state), estate, run.actor, run.started_at, run.ended_at or "-", run.plan_hash[:12]
+        )
+    console().print(table if found else "No runs on record.")
+
+
+def audit(
+    run: Annotated[str | None, typer.Argument(help="Only this run; the whole trail is verified all the same.")] = None,
+    head: Annotated[str | None, typer.Option(help="Last hash, kept elsewhere: shows a trail that was cut off.")] = None,
+    jsonl: Annotated[Path | None, typer.Option(help="Write the whole trail here, one record a line.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="Verify such a file instead of the store.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who did what when, and verify that nothing was changed since."""
+    from dataclasses import asdict
+
+    from drsim.formats import write_text
+    from executor.audit import from_lines, to_lines, verify
+
+    if file:
+        records, problems = from_lines(file.read_text())
+        problems += verify(records, head)
+    else:
+        records = _store(store).audit()
+        problems = verify(records, head)
+    if jsonl:
+        write_text(to_lines(records), jsonl)
+    shown = [record for record in records if run is None or record.run_id == run]
+    if as_json:
+        print_json(
+            {"records": [asdict(record) for record in shown], "problems": [str(problem) for problem in problems]}
+        )
+    else:
+        table = Table("#", "at", "by", "event", "run", "move", "detail", box=None)
+        for record in shown:
+            detail = ", ".join(f"{key}={value}" for key, value in record.detail.items())
+            cells = (record.actor, record.event, record.run_id or "", record.move_id or "", detail)
+            table.add_row(str(record.sequence), record.at, *(escape(visible(cell)) for cell in cells))
+        console().print(table)
+        for problem in problems:
+            console().print(f"[red]{escape(visible(str(problem)))}[/red]")
+        if not problems:
+            last = records[-1].hash if records else "-"
+            console().print(f"{len(records)} records, the chain is whole. Its head: {last}")
+    raise typer.Exit(ERROR if problems else NOTHING_TO_DO)
+
+
+def unlock(token: Annotated[str, typer.Argument(help="As the refusal named it.")], store: StoreOption = None) -> None:
+    """Give the hosts of a controller free that is certainly gone."""
+    hosts = _store(store).unlock(token, actor=_actor())
+    console().print(f"Free: {', '.join(hosts)}.")
+
+
+def demo(out: Annotated[Path, typer.Option(help="Folder for what it writes.")] = Path("out")) -> None:
+    """Do the whole main job on an invented cluster: check, plan, simulate, apply, audit, report."""
+    from executor.demo import run_demo
+
+    raise typer.Exit(run_demo(out))
+
+
+def lab_demo(out: Annotated[Path, typer.Option(help="Folder for what it writes.")] = Path("out")) -> None:
+    """Do the main job on real hypervisors: bring a lab up, evacuate a host live, compare, take it down."""
+    from executor.lab_demo import run_lab_demo
+
+    raise typer.Exit(run_lab_demo(out))
