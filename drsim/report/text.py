@@ -1,0 +1,135 @@
+"""Numbers and names as people read them, and the verdict on a plan in a few lines."""
+
+from __future__ import annotations
+
+from drsim.plan import Plan, Score
+
+
+def visible(text: str) -> str:
+    r"""Spell out characters that a terminal or a page would obey instead of show, e.g. ``\x1b``; keep line ends.
+
+    Names come from hypervisors and files: one may hold escape sequences or marks that turn the reading direction.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration: ``0.8 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(mib: float) -> str:
+    """Write an amount of data: ``512 MiB``, ``3.4 GiB``, ``1.2 TiB``."""
+    if round(mib) < 1024:
+        return f"{mib:.0f} MiB"
+    return f"{mib / 1024:.1f} GiB" if round(mib / 1024, 1) < 1024 else f"{mib / 1024**2:.1f} TiB"
+
+
+def milliseconds(ms: float) -> str:
+    """Write a downtime: ``42 ms``, ``1.8 s``."""
+    return f"{ms:.0f} ms" if round(ms) < 1000 else f"{ms / 1000:.1f} s"
+
+
+def count(number: int, thing: str) -> str:
+    """Write a number of things: ``1 move``, ``3 moves``."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def percent(share: float, *, signed: bool = False) -> str:
+    """Write a share: ``12.5 %``; signed for errors."""
+    return f"{share:+.1%}".replace("%", " %") if signed else f"{share:.1%}".replace("%", " %")
+
+
+def wish(plan: Plan) -> str:
+    """Say what was asked for: ``balance``, ``evacuate h1, h2``."""
+    return f"{plan.objective.goal} {', '.join(plan.objective.hosts)}".strip()
+
+
+def score_text(score: Score) -> str:
+    """Write a score: the objective, and what is broken if anything is."""
+    parts = [f"{score.objective:.4g}"]
+    if score.violations:
+        parts.append(count(score.violations, "violation"))
+    if score.penalty:
+        parts.append(f"penalty {score.penalty:.4g}")
+    return ", ".join(parts)
+
+
+def proof(plan: Plan) -> str:
+    """Say how far from the best possible the plan is known to be; empty without a bound."""
+    if plan.lower_bound is None or plan.gap is None:
+        return ""
+    known = "proven optimal" if plan.status == "optimal" else f"gap {percent(plan.gap)}"
+    return f"lower bound {plan.lower_bound:.4g}, {known}"
+
+
+def verdict(plan: Plan) -> str:
+    """Say in one sentence what a plan achieves and at what price."""
+    if not plan.moves:
+        left = f"; {count(plan.after.violations, 'violation')} cannot be mended" if plan.after.violations else ""
+        return f"Nothing is to be done{left}."
+    achieved = []
+    if mended := plan.before.violations - plan.after.violations:
+        achieved.append(f"mends {count(mended, 'violation')}" if mended > 0 else f"adds {count(-mended, 'violation')}")
+    before, after = f"{plan.before.objective:.4g}", f"{plan.after.objective:.4g}"
+    if before != after:
+        turn = "lowers" if plan.after.objective < plan.before.objective else "raises"
+        achieved.append(f"{turn} {plan.after.unit or 'the objective'} from {before} to {after}")
+    means = f"{count(len(plan.moves), 'move')} in {duration(plan.makespan_s)}"
+    return f"The plan {' and '.join(achieved) or 'keeps its score'} with {means}."
+
+
+def summary(plan: Plan) -> list[str]:
+    """Say in a few lines what a plan is for, what it reaches, what it costs and what to know before applying it.
+
+    Parameters
+    ----------
+    plan : Plan
+        Any plan, one without moves too.
+
+    Returns
+    -------
+    list of str
+        One sentence each, without markup; safe to print: control characters in names are spelt out.
+    """
+    estate = plan.inventory
+    lines = [
+        f"Asked for: {wish(plan)}, on {estate.name} ({count(len(estate.hosts), 'host')}, "
+        f"{count(len(estate.vms), 'guest')}).",
+        f"Score ({plan.after.unit or 'objective'}, lower is better): {score_text(plan.before)} -> "
+        f"{score_text(plan.after)}" + (f"; {proof(plan)}." if proof(plan) else "."),
+    ]
+    if plan.moves:
+        known = [move.prediction for move in plan.moves if move.prediction is not None]
+        sent_mib = sum(p.sent_mib for p in known)
+        lines.append(
+            f"{count(len(plan.moves), 'move')} in {count(len(plan.waves), 'wave')}, {size(sent_mib)} over the network."
+        )
+        if known:
+            worst = max(known, key=lambda p: p.downtime_ms)
+            vm = next(move.vm for move in plan.moves if move.prediction is worst)
+            lines.append(
+                f"Expected to take {duration(plan.makespan_s)}; "
+                f"longest downtime {milliseconds(worst.downtime_ms)} ({vm})."
+            )
+    else:
+        lines.append("Nothing to do.")
+    lines.extend(f"Warning: {warning}" for warning in warnings(plan))
+    return [visible(line) for line in lines]
+
+
+def warnings(plan: Plan) -> list[str]:
+    """List what a person should know before applying a plan: its flags, its guests that do not converge, its notes."""
+    found = []
+    if not plan.complete:
+        found.append("the plan does not reach all that was asked for.")
+    if plan.moves and not plan.applyable:
+        found.append("the plan must not be applied.")
+    if not_converging := [m.vm for m in plan.moves if m.prediction is not None and not m.prediction.converges]:
+        found.append(f"pre-copy does not keep the downtime limit of {', '.join(not_converging)}.")
+    return found + list(plan.notes)
