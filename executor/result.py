@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drsim.plan import Move
-from drsim.report.actual import Actual
 from executor.lifecycle import EXIT_CODES, MoveState, RunState
+
+if TYPE_CHECKING:
+    from drsim.report.actual import Actual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,10 @@ class RunReport:
     @property
     def actuals(self) -> tuple[Actual, ...]:
         """Outcomes as `drsim.report` takes them; moves that were never tried are left out."""
+        from drsim.report.actual import (
+            Actual,
+        )  # Its package loads matplotlib, which a run without a report does not need.
+
         return tuple(
             Actual(
                 move_id=report.move.id,
