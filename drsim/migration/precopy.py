@@ -25,8 +25,9 @@ from drsim.workload.curve import swept_share
 
 Phase = Literal["prepare", "disks", "memory", "switchover", "resume", "confirm", "done"]
 
-SHRINKS = 0.95
-"""A pass that leaves more than this share of what the one before left no longer counts as progress."""
+PATIENCE = 20
+"""Passes to wait for the rest to fit, if it goes on shrinking as it did in the last one and the guest dirties memory
+faster than the shortest pass sends it: a guest that converges gets there in fewer, one that does not never does."""
 
 
 class Migration:
@@ -239,9 +240,7 @@ class Migration:
         gone = self._gone if self._gone < 1.0 - 1e-12 else 1.0
         self._other *= 1.0 - gone
         self._dirty = [
-            left * (1.0 - gone)
-            + left * gone * self._share(writes_s * self._pass_s, self._chunks * gone)
-            + (size - left) * self._share(writes_s * self._pass_s, 1.0)
+            self._dirtied(size, writes_s * self._pass_s, left * (1.0 - gone), left * gone, self._chunks * gone)
             for (size, writes_s), left in zip(self._classes, self._dirty, strict=True)
         ]
         self._wire = self._other * self._other_wire + sum(self._dirty) * self._load.data_wire
@@ -249,8 +248,9 @@ class Migration:
         self._pass_s = 0.0
         rest = self._rest()
         rate_known = self._memory_s >= p.window_s - 1e-9
-        fits = rest == 0.0 or (rate_known and rest < self._last_rate * self._max_downtime_s)
-        stuck = rate_known and rest >= SHRINKS * self._last_rest and self._outrun()
+        over = rest - self._last_rate * self._max_downtime_s
+        fits = rest == 0.0 or (rate_known and over < 0.0)
+        stuck = rate_known and over > PATIENCE * (self._last_rest - rest) and self._outrun()
         hopeless = stuck or self.passes >= p.most_passes
         self._last_rest = rest
         if fits or hopeless:
@@ -268,7 +268,7 @@ class Migration:
         shortest_s = self._max_downtime_s
         if not self._parameters.full_passes:
             shortest_s = min(shortest_s, self._turn_s(self._last_rate))
-        dirtied = sum(size * self._share(writes_s * shortest_s, 1.0) for size, writes_s in self._classes)
+        dirtied = sum(self._dirtied(size, writes_s * shortest_s, 0.0, 0.0, 1.0) for size, writes_s in self._classes)
         return dirtied * self._load.data_wire >= self._last_rate * shortest_s
 
     def _turn_s(self, memory_rate: float) -> float:
@@ -280,7 +280,7 @@ class Migration:
         p = self._parameters
         lag_s = p.stop_lag_ms / 1e3
         late = sum(
-            (size - left) * self._share(writes_s * lag_s, 1.0)
+            self._dirtied(size, writes_s * lag_s, left, 0.0, 1.0) - left
             for (size, writes_s), left in zip(self._classes, self._dirty, strict=True)
         )
         owed = self._load.disk_write_mib_s * p.mirror_lag_s
@@ -288,7 +288,16 @@ class Migration:
         self.phase = "switchover"
         self.limit_mib_s = self._rates.stream_mib_s
 
-    def _share(self, writes_per_page: float, chunks: float) -> float:
+    def _dirtied(self, size: float, writes_per_page: float, kept: float, sent: float, chunks: float) -> float:
+        """Return what of a page class is dirty after a pass, MiB.
+
+        Pages that were `kept` unsent are dirty still. Pages that were `sent` have been watched since their chunk was
+        reached, all others since the pass began.
+        """
         if self._parameters.linear_dirtying:
-            return min(1.0, writes_per_page)
-        return swept_share(writes_per_page, chunks)
+            # A writer that goes on in order does not come back to what it wrote last; in the first pass, when all
+            # memory is still to be sent, what it writes was partly kept anyway.
+            new = size - kept if self.passes == 1 else size
+            return min(size, kept + new * writes_per_page)
+        again = sent * swept_share(writes_per_page, chunks)
+        return kept + again - (size - kept - sent) * math.expm1(-writes_per_page)

@@ -8,7 +8,7 @@ IDLE_GUEST = PageClass(size_mib=5.0, dirty_rate_mib_s=2.5)
 """Dirtying of an idle Linux guest: 5 MiB of hot pages, gone through in 2 s, and nothing else.
 
 The idle profile of the mVM scheduler of Kherbache, Madelaine and Hermenier ("Scheduling live migration of virtual
-machines", IEEE Transactions on Cloud Computing 2017), whose code falls back on it for guests that it knows nothing about.
+machines", IEEE Transactions on Cloud Computing 2017), whose code falls back on it for guests nobody measured.
 """
 
 

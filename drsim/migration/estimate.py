@@ -1,0 +1,263 @@
+"""Very many migrations at once: the model of `drsim.migration.predict` on arrays, each migration alone on its path."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from drsim.inventory import Vm
+from drsim.migration.guest import load
+from drsim.migration.parameters import DEFAULT, Parameters
+from drsim.migration.precopy import PATIENCE
+from drsim.units import MIB, MIB_S_PER_MBIT_S, PAGE_BYTES
+from drsim.workload.curve import swept_share_array
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guests:
+    """What migrations have to carry, as arrays; one row a migration.
+
+    Parameters
+    ----------
+    memory_mib, data_mib : array of float, shape (n,)
+        All memory; what of it is not zero.
+    class_size_mib, class_rate_mib_s : array of float, shape (n, classes)
+        Page classes, filled up with classes of rate 0 and any positive size up to the memory that nobody writes to.
+    disk_mib, disk_write_mib_s, disks : array of float, shape (n,)
+        Disk data to copy, writes to those disks, number of those disks.
+    """
+
+    memory_mib: Floats
+    data_mib: Floats
+    class_size_mib: Floats
+    class_rate_mib_s: Floats
+    disk_mib: Floats
+    disk_write_mib_s: Floats
+    disks: Floats
+
+    @classmethod
+    def of(cls, vms: Sequence[Vm], copy_disks: Sequence[Collection[str]] | None = None) -> Guests:
+        """Take the guests of an inventory, each with the disks that it takes along (none by default).
+
+        Raises
+        ------
+        PlanError
+            If a guest has no disk of a name.
+        """
+        along = [()] * len(vms) if copy_disks is None else copy_disks
+        loads = [load(vm, disks, DEFAULT) for vm, disks in zip(vms, along, strict=True)]
+        width = max((len(one.classes) for one in loads), default=0)
+        size, rate = np.zeros((len(loads), width)), np.zeros((len(loads), width))
+        for row, one in enumerate(loads):
+            for column, c in enumerate(one.classes):
+                size[row, column], rate[row, column] = c.size_mib, c.dirty_rate_mib_s
+        return cls(
+            memory_mib=np.array([one.memory_mib for one in loads], dtype=np.float64),
+            data_mib=np.array([one.data_mib for one in loads], dtype=np.float64),
+            class_size_mib=size,
+            class_rate_mib_s=rate,
+            disk_mib=np.array([one.disk_mib for one in loads], dtype=np.float64),
+            disk_write_mib_s=np.array([one.disk_write_mib_s for one in loads], dtype=np.float64),
+            disks=np.array([one.disks for one in loads], dtype=np.float64),
+        )
+
+    def take(self, rows: Ints) -> Guests:
+        """Return the rows of these numbers, repeated as often as they are named."""
+        return Guests(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What migrations cost; one entry a migration, meanings as in `drsim.plan.Prediction`.
+
+    Parameters
+    ----------
+    total_time_s, downtime_ms, sent_mib : array of float, shape (n,)
+    rounds : array of int, shape (n,)
+    converges : array of bool, shape (n,)
+    """
+
+    total_time_s: Floats
+    downtime_ms: Floats
+    sent_mib: Floats
+    rounds: Ints
+    converges: Bools
+
+
+def estimate(
+    guests: Guests,
+    *,
+    line_mbit_s: ArrayLike,
+    rtt_ms: ArrayLike = 0.0,
+    loss: ArrayLike = 0.0,
+    max_downtime_ms: ArrayLike,
+    bandwidth_mbit_s: ArrayLike = np.inf,
+    parameters: Parameters = DEFAULT,
+) -> Costs:
+    """Return what each migration costs when nothing else uses its path.
+
+    At a constant rate the passes of pre-copy are a recurrence; it is iterated for all migrations at once, so the result
+    is that of `drsim.migration.predict` up to rounding.
+
+    Parameters
+    ----------
+    guests : Guests
+        What to carry, n rows.
+    line_mbit_s, rtt_ms, loss : array, shape (n,), or float
+        Line rate that each migration gets, round-trip time and loss of its path.
+    max_downtime_ms : array, shape (n,), or float
+        Downtime limit.
+    bandwidth_mbit_s : array, shape (n,), or float
+        Bandwidth cap; infinite for none.
+    parameters : Parameters
+        Constants of the hosts.
+    """
+    p, n = parameters, guests.memory_mib.size
+    rtt = _column(rtt_ms, n) / 1e3
+    limit_s = _column(max_downtime_ms, n) / 1e3
+    cap = _column(bandwidth_mbit_s, n) * MIB_S_PER_MBIT_S * p.cap_overshoot
+    line = np.minimum(_column(line_mbit_s, n) * p.goodput, p.stream_limit_mbit_s) * MIB_S_PER_MBIT_S
+    tcp = _tcp_limit(rtt, _column(loss, n), p)
+    stream = np.minimum(line, tcp)
+
+    size, writes_s = guests.class_size_mib, guests.class_rate_mib_s / np.maximum(guests.class_size_mib, 1e-300)
+    data_wire = 1.0 + p.page_header_bytes / PAGE_BYTES
+    zero = guests.memory_mib - guests.data_mib
+    first_mib = guests.data_mib * data_wire + zero * p.zero_page_bytes / PAGE_BYTES
+    zero_scan_s = zero * (MIB / PAGE_BYTES) / p.zero_scan_pages_s
+    later_rate = np.minimum(stream, cap)
+    first_rate = np.minimum(first_mib / (first_mib / stream + zero_scan_s), cap)
+    ramp = _slow_start(later_rate, rtt, first_mib + guests.disk_mib, p)
+
+    time = p.prepare_s + p.prepare_rtts * rtt + ramp
+    disk_time, sent, converges = _copy_disks(guests, line, tcp, cap, rtt, p)
+    time = time + disk_time
+
+    # Memory: `rows` are the migrations still in their passes; all state below is of these rows.
+    rows = np.arange(n)
+    other = guests.memory_mib - size.sum(axis=1)
+    other_wire = (first_mib - size.sum(axis=1) * data_wire) / np.where(other > 0.0, other, np.inf)
+    dirty, wire, memory_s = size.copy(), first_mib.copy(), np.zeros(n)
+    last_rest, last_rate = np.full(n, np.inf), np.zeros(n)
+    chunks = guests.memory_mib / p.chunk_mib
+    left, passes = np.zeros(n), np.zeros(n, dtype=np.int64)
+    done = 0
+    while rows.size:
+        rate = (first_rate if done == 0 else later_rate)[rows]
+        writes = guests.disk_write_mib_s[rows]
+        flow = np.minimum(line[rows], rate + writes)
+        rate = np.minimum(flow - np.minimum(writes, flow / 2.0), rate)
+        rest = other + dirty.sum(axis=1)
+        turn = np.where(rate >= 0.999 * cap[rows], p.window_s, p.turn_s)
+        pass_s = _pass_time(wire, rate, rest, limit_s[rows], memory_s, turn, p)
+        gone = np.minimum(rate * pass_s / wire, 1.0)
+        gone = np.where(gone > 1.0 - 1e-12, 1.0, gone)
+        sent[rows] += flow * pass_s
+        time[rows] += pass_s
+        memory_s = memory_s + pass_s
+        last_rest = np.where(rate > last_rate, np.inf, last_rest)
+        last_rate = rate
+        done += 1
+        passes[rows] = done
+
+        part = gone[:, None]
+        dirty = _dirtied(
+            *(size[rows], writes_s[rows] * pass_s[:, None], dirty * (1.0 - part), dirty * part),
+            *(chunks[rows, None] * part, done == 1, p),
+        )
+        other = other * (1.0 - gone)
+        wire = other * other_wire[rows] + dirty.sum(axis=1) * data_wire
+        rest = other + dirty.sum(axis=1)
+        over = rest - rate * limit_s[rows]
+        known = memory_s >= p.window_s - 1e-9
+        fits = (rest == 0.0) | (known & (over < 0.0))
+        shortest = limit_s[rows] if p.full_passes else np.minimum(limit_s[rows], turn)
+        nothing = np.zeros_like(dirty)
+        burst = _dirtied(size[rows], writes_s[rows] * shortest[:, None], nothing, nothing, np.ones(1), done == 1, p)
+        outrun = burst.sum(axis=1) * data_wire >= rate * shortest
+        stuck = known & (over > PATIENCE * (last_rest - rest)) & outrun
+        stop = fits | stuck | (done >= p.most_passes)
+        last_rest = rest
+
+        lag = writes_s[rows] * p.stop_lag_ms / 1e3
+        late = (_dirtied(size[rows], lag, dirty, nothing, np.ones(1), done == 1, p) - dirty).sum(axis=1)
+        left[rows] = wire + late * data_wire + p.device_mib + writes * p.mirror_lag_s
+        converges[rows] &= fits | ~stop
+        on = ~stop
+        rows, other, dirty, wire = rows[on], other[on], dirty[on], wire[on]
+        memory_s, last_rest, last_rate = memory_s[on], last_rest[on], last_rate[on]
+
+    downtime = left / stream + p.switchover_ms / 1e3 + p.switchover_rtts * rtt
+    return Costs(
+        total_time_s=time + downtime + p.confirm_s + p.confirm_rtts * rtt,
+        downtime_ms=downtime * 1e3,
+        sent_mib=sent + left,
+        rounds=passes + 1,
+        converges=converges,
+    )
+
+
+def _column(value: ArrayLike, n: int) -> Floats:
+    return np.broadcast_to(np.asarray(value, dtype=np.float64), (n,))
+
+
+def _tcp_limit(rtt: Floats, loss: Floats, p: Parameters) -> Floats:
+    """`drsim.migration.rates.rates`, its limit of one connection."""
+    far = rtt > 0.0
+    lossy = far & (loss > 0.0)
+    tcp = np.where(far, p.tcp_window_mib / np.where(far, rtt, 1.0), np.inf)
+    mathis = p.tcp_segment_bytes / MIB / np.where(far, rtt, 1.0) * np.sqrt(1.5 / np.where(lossy, loss, 1.0))
+    return np.where(lossy, np.minimum(tcp, mathis), tcp)
+
+
+def _slow_start(rate: Floats, rtt: Floats, data_mib: Floats, p: Parameters) -> Floats:
+    """`drsim.migration.rates.slow_start_s`."""
+    first = p.tcp_initial_segments * p.tcp_segment_bytes / MIB
+    growth = np.maximum(1.0, np.minimum(rate * rtt / first, 1.0 + data_mib * np.log(2.0) / first))
+    time: Floats = rtt * np.log2(growth) - (growth - 1.0) * first / np.log(2.0) / rate
+    return time
+
+
+def _copy_disks(
+    guests: Guests, line: Floats, tcp: Floats, cap: Floats, rtt: Floats, p: Parameters
+) -> tuple[Floats, Floats, Bools]:
+    """Time, traffic, and whether the mirrors become ready."""
+    far = rtt > 0.0
+    in_flight = np.where(far, p.mirror_window_mib / np.where(far, rtt, 1.0), np.inf)
+    some = guests.disks > 0
+    one = np.minimum(np.minimum(tcp, cap), in_flight)
+    rate = np.minimum(line, one * np.where(some, guests.disks, 1.0))
+    held_back = np.minimum(guests.disk_write_mib_s, p.mirror_share * rate)
+    time = np.where(some, guests.disk_mib / (rate - held_back), 0.0)
+    return time, rate * time, ~(some & (guests.disk_write_mib_s > p.mirror_share * rate))
+
+
+def _pass_time(
+    wire: Floats, rate: Floats, rest: Floats, limit_s: Floats, memory_s: Floats, turn: Floats, p: Parameters
+) -> Floats:
+    """``Migration._pass_wait_s`` at the start of a pass."""
+    empty = wire / rate
+    if p.full_passes:
+        return empty
+    fits = np.maximum(0.0, rest - rate * limit_s) / rest * empty
+    fits = np.maximum(fits, p.window_s - memory_s)
+    turns: Floats = np.maximum(1.0, np.ceil(fits / turn - 1e-9)) * turn
+    return np.minimum(turns, empty)
+
+
+def _dirtied(
+    size: Floats, writes_per_page: Floats, kept: Floats, sent: Floats, chunks: Floats, first: bool, p: Parameters
+) -> Floats:
+    """``Migration._dirtied``."""
+    if p.linear_dirtying:
+        return np.minimum(size, kept + (size - kept if first else size) * writes_per_page)
+    again = sent * swept_share_array(writes_per_page, chunks)
+    result: Floats = kept + again - (size - kept - sent) * np.expm1(-writes_per_page)
+    return result
