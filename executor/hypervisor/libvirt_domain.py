@@ -218,7 +218,7 @@ def _nic(element: ET.Element) -> NicConfig:
     tags = [tag.get("id", "") for tag in element.iterfind("vlan/tag")]
     return NicConfig(
         kind=element.get("type", ""),
-        source=at.get("bridge") or at.get("network") or at.get("dev") or "",
+        source=at.get("network") or at.get("bridge") or at.get("dev") or "",
         bridge=at.get("bridge"),
         vlan=int(tags[0]) if len(tags) == 1 and tags[0].isdecimal() and 1 <= int(tags[0]) <= 4094 else None,
         mac=None if mac is None else mac.get("address"),

@@ -66,8 +66,8 @@ class LibvirtKvm:
         self._connections = Connections({host.name: host.uri for host in inventory.hosts if host.uri})
         if not any(host.uri for host in inventory.hosts):
             raise HypervisorError(
-                f"No host of inventory '{inventory.name}' has a libvirt URI. Collect it ('drsim collect'), or apply the "
-                "plan to the simulated hypervisor."
+                f"No host of inventory '{inventory.name}' has a libvirt URI. Collect it ('drsim collect'), or apply "
+                "the plan to the simulated hypervisor."
             )
 
     def inventory(self) -> Inventory:
