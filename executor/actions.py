@@ -1,0 +1,91 @@
+"""A plan as the calls that carrying it out would make: pure, printable, comparable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drsim.plan import Mode, Move, Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One migration that would be asked of the hypervisor.
+
+    Parameters
+    ----------
+    wave : int
+        Its wave; the next wave begins when all of this one have ended.
+    move_id, vm, source, target : str
+        What moves.
+    uuid : str or None
+        UUID of the guest.
+    connect, peer : str or None
+        libvirt URI of the source for the controller, and of the target for the source.
+    mode : str
+        How memory is moved.
+    max_downtime_ms : float
+        Downtime limit given to the hypervisor, ms.
+    bandwidth_mbit_s : float or None
+        Bandwidth cap.
+    copy_disks : tuple of str
+        Disks copied along.
+    first : tuple of str
+        What is looked at just before; any of it amiss, and the migration is not asked for.
+    """
+
+    wave: int
+    move_id: str
+    vm: str
+    uuid: str | None
+    source: str
+    target: str
+    connect: str | None
+    peer: str | None
+    mode: Mode
+    max_downtime_ms: float
+    bandwidth_mbit_s: float | None
+    copy_disks: tuple[str, ...]
+    first: tuple[str, ...]
+
+    def __str__(self) -> str:
+        extras = [f"mode {self.mode}", f"downtime at most {self.max_downtime_ms:g} ms"]
+        if self.bandwidth_mbit_s is not None:
+            extras.append(f"at most {self.bandwidth_mbit_s:g} Mbit/s")
+        if self.copy_disks:
+            extras.append(f"copying disks {', '.join(self.copy_disks)}")
+        return (
+            f"wave {self.wave}: {self.move_id} migrate '{self.vm}' {self.source} -> {self.target} ({', '.join(extras)})"
+        )
+
+
+def actions(plan: Plan) -> tuple[Action, ...]:
+    """Return what applying the plan would do, in order; there is no other kind of action than a migration."""
+    return tuple(_action(move, plan) for wave in plan.waves for move in wave)
+
+
+def _action(move: Move, plan: Plan) -> Action:
+    vm = plan.inventory.vm_by_name[move.vm]
+    source, target = (plan.inventory.host_by_name[name] for name in (move.source, move.target))
+    networks = sorted({nic.network for nic in vm.nics})
+    stores = sorted({disk.datastore for disk in vm.disks if disk.name not in move.copy_disks})
+    first = [
+        f"'{vm.name}' runs on {source.name} and nowhere else",
+        f"{target.name} is up and has {vm.memory_mib} MiB and {vm.vcpus} vCPUs to spare",
+        *(f"{target.name} has network {name}" for name in networks),
+        *(f"{target.name} sees datastore {name}" for name in stores),
+    ]
+    return Action(
+        wave=move.wave,
+        move_id=move.id,
+        vm=vm.name,
+        uuid=vm.uuid,
+        source=source.name,
+        target=target.name,
+        connect=source.uri,
+        peer=target.peer_uri or target.uri,
+        mode=move.mode,
+        max_downtime_ms=move.max_downtime_ms,
+        bandwidth_mbit_s=move.bandwidth_mbit_s,
+        copy_disks=move.copy_disks,
+        first=tuple(first),
+    )

@@ -1,0 +1,189 @@
+"""Is the plan still true for this move? Asked of both ends just before it is made; pure, on what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from drsim.inventory import Host, Vm
+from drsim.plan import Move, Plan
+from executor.hypervisor.base import HostFacts, Whereabouts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a move must not be made now.
+
+    Parameters
+    ----------
+    kind : str
+        ``guest``, ``host``, ``memory``, ``cpu``, ``network``, ``disk`` or ``rule``.
+    text : str
+        What was found and what was expected.
+    remedy : str
+        What to do, in the imperative.
+    """
+
+    kind: str
+    text: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promised:
+    """What moves admitted a moment before will take on the target: memory (MiB), vCPUs and disk space (MiB)."""
+
+    memory_mib: float = 0.0
+    vcpus: float = 0.0
+    disk_mib: float = 0.0
+
+
+NOTHING_PROMISED = Promised()
+
+
+def recheck(
+    move: Move,
+    plan: Plan,
+    whereabouts: Whereabouts,
+    facts: HostFacts,
+    promised: Promised = NOTHING_PROMISED,
+) -> tuple[Refusal, ...]:
+    """Compare one move with what both ends say now.
+
+    Parameters
+    ----------
+    move : Move
+        The move about to be made.
+    plan : Plan
+        Its plan: what the guest and the hosts were taken to be.
+    whereabouts : Whereabouts
+        Where the guest was seen just now.
+    facts : HostFacts
+        What the target says of itself just now.
+    promised : Promised
+        What other moves of the same wave, admitted before this one, will take there.
+
+    Returns
+    -------
+    tuple of Refusal
+        Everything that stands in the way; empty if the move may be made.
+    """
+    vm = plan.inventory.vm_by_name[move.vm]
+    target = plan.inventory.host_by_name[move.target]
+    refusals = [*_guest(move, whereabouts)]
+    if facts.state != "up":
+        note = f" ({facts.note})" if facts.note else ""
+        refusals.append(
+            Refusal(
+                kind="host",
+                text=f"'{move.target}' is in state {facts.state}{note}; the plan needs it up.",
+                remedy="Bring it up, or make a new plan.",
+            )
+        )
+        return tuple(refusals)
+    refusals += [
+        *_capacity(vm, target, plan, facts, promised),
+        *_cpu(vm, plan.inventory.host_by_name[move.source], facts),
+        *_networks(vm, move.target, facts),
+        *_storage(vm, move, facts, promised),
+    ]
+    return tuple(refusals)
+
+
+def _guest(move: Move, whereabouts: Whereabouts) -> Iterator[Refusal]:
+    again = "Make a new plan from a fresh inventory."
+    seen = [s for s in whereabouts.sightings if s.state != "stopped"]
+    if move.source in whereabouts.unreachable:
+        yield Refusal(
+            kind="guest", text=f"'{move.source}' cannot be asked for '{move.vm}'.", remedy="Bring it back in reach."
+        )
+    elif any(s.job for s in seen):
+        yield Refusal(kind="guest", text=f"Somebody else is migrating '{move.vm}'.", remedy=again)
+    elif not seen:
+        stopped = any(s.host == move.source for s in whereabouts.sightings)
+        what = "is stopped" if stopped else f"is not on {move.source}, and nowhere else either"
+        yield Refusal(kind="guest", text=f"'{move.vm}' {what}.", remedy=again)
+    elif len(seen) > 1 or seen[0].host != move.source:
+        places = ", ".join(f"{s.state} on {s.host}" for s in seen)
+        yield Refusal(kind="guest", text=f"'{move.vm}' is {places}, not on {move.source} alone.", remedy=again)
+    elif seen[0].state != "running":
+        yield Refusal(
+            kind="guest",
+            text=f"'{move.vm}' is {seen[0].state} on {move.source}.",
+            remedy="Find out why; only running guests are migrated.",
+        )
+
+
+def _capacity(vm: Vm, target: Host, plan: Plan, facts: HostFacts, promised: Promised) -> Iterator[Refusal]:
+    room_mib = target.guest_memory_mib * (1.0 - plan.policy.limits.memory_headroom)
+    wanted_mib = facts.guests_memory_mib + promised.memory_mib + vm.memory_mib
+    if wanted_mib > room_mib + 1e-6:
+        yield Refusal(
+            kind="memory",
+            text=f"'{target.name}' would hold {wanted_mib:.0f} MiB of configured guest memory; {room_mib:.0f} MiB are its "
+            "limit.",
+            remedy="See which guests it holds that the plan did not expect, or make a new plan.",
+        )
+    # An overcommitted host is expected not to have all of it free.
+    need_mib = vm.data_mib if target.memory_overcommit > 1.0 else float(vm.memory_mib)
+    if facts.memory_free_mib is not None and need_mib + promised.memory_mib > facts.memory_free_mib:
+        beside = f" beside {promised.memory_mib:.0f} MiB promised to this wave" if promised.memory_mib else ""
+        yield Refusal(
+            kind="memory",
+            text=f"'{target.name}' has {facts.memory_free_mib:.0f} MiB free by its own figures; '{vm.name}' needs "
+            f"{need_mib:.0f} MiB{beside}.",
+            remedy="Free memory there, or make a new plan.",
+        )
+    vcpus = facts.guests_vcpus + promised.vcpus + vm.vcpus
+    if vcpus > target.guest_vcpus + 1e-6:
+        yield Refusal(
+            kind="cpu",
+            text=f"'{target.name}' would hold {vcpus:.0f} vCPUs; {target.guest_vcpus:.0f} are its limit.",
+            remedy="See which guests it holds that the plan did not expect, or make a new plan.",
+        )
+
+
+def _cpu(vm: Vm, source: Host, facts: HostFacts) -> Iterator[Refusal]:
+    if facts.arch is not None and facts.arch != source.arch:
+        yield Refusal(
+            kind="cpu",
+            text=f"'{facts.host}' is {facts.arch}, '{vm.name}' runs on {source.arch}.",
+            remedy="A running guest cannot change its architecture; choose another target.",
+        )
+    elif source.cpu_model and facts.cpu_model and source.cpu_model != facts.cpu_model:
+        yield Refusal(
+            kind="cpu",
+            text=f"'{facts.host}' has CPU model {facts.cpu_model}, '{source.name}' has {source.cpu_model}.",
+            remedy="Choose a target of the same model, or give both hosts the same baseline.",
+        )
+
+
+def _networks(vm: Vm, target: str, facts: HostFacts) -> Iterator[Refusal]:
+    missing = sorted({nic.network for nic in vm.nics} - set(facts.networks))
+    if missing:
+        yield Refusal(
+            kind="network",
+            text=f"'{target}' lacks {', '.join(missing)}, which '{vm.name}' is plugged into.",
+            remedy="Create it there, then make a new plan or resume.",
+        )
+
+
+def _storage(vm: Vm, move: Move, facts: HostFacts, promised: Promised) -> Iterator[Refusal]:
+    missing = sorted({d.datastore for d in vm.disks if d.name not in move.copy_disks} - set(facts.datastores))
+    if missing:
+        yield Refusal(
+            kind="disk",
+            text=f"'{move.target}' does not see {', '.join(missing)}, which holds disks of '{vm.name}'.",
+            remedy="Mount it there, or make a new plan that copies the disks.",
+        )
+    copied_mib = sum(disk.size_mib for disk in vm.disks if disk.name in move.copy_disks)
+    free = list(facts.datastores.values())
+    if copied_mib and free and all(mib is not None and mib < copied_mib + promised.disk_mib for mib in free):
+        yield Refusal(
+            kind="disk",
+            text=f"No datastore of '{move.target}' has {copied_mib + promised.disk_mib:.0f} MiB free for copied disks.",
+            remedy="Free space there, or make a new plan.",
+        )
