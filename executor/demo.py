@@ -47,7 +47,7 @@ def run_demo(out: Path) -> int:
     """
     terminal = console()
     inventory, policy = demo_cluster()
-    folder = _fresh(out)
+    folder = fresh(out, "demo")
     cluster, rules, plan_file, page = (folder / n for n in ("cluster.json", "policy.yaml", "plan.json", "report.html"))
     write_inventory(inventory, cluster)
     write_policy(policy, rules)
@@ -102,9 +102,9 @@ def _verdict(before: Inventory, after: Inventory, policy: Policy) -> str:
     return f"Violations: {broken} before, {left} after."
 
 
-def _fresh(out: Path) -> Path:
-    """Make the demo's own folder empty; whatever else lies in `out` is left alone."""
-    folder = out / "demo"
+def fresh(out: Path, name: str) -> Path:
+    """Make a demo's own folder empty; whatever else lies in `out` is left alone."""
+    folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -41,6 +42,11 @@ class Lab:
 
     def __init__(self, state: LabState) -> None:
         self.state = state
+        self._saving = threading.Lock()
+
+    def _save(self) -> None:
+        with self._saving:  # hosts are started side by side
+            self.state.save()
 
     @classmethod
     def up(cls, topology: LabTopology, on_step: Callable[[str], None] = lambda step: None) -> Lab:
@@ -100,9 +106,8 @@ class Lab:
     def _start_fabric(self) -> None:
         folder = self.state.folder
         self.state.fabric_pid = namespace.start(folder, whole_host=False)
-        self.state.save()
         self.state.client_pid = namespace.start(folder, whole_host=False)
-        self.state.save()
+        self._save()
         bridges = "".join(
             f"ip link add {name} type bridge stp_state 0 forward_delay 0\nip link set {name} up\n"
             for name in ("br-mig", "br-vm")
@@ -119,7 +124,7 @@ class Lab:
         try:
             host.start_host(self.state, member, kvm=kvm)
         finally:
-            self.state.save()
+            self._save()
 
     def down(self) -> None:
         """Take everything down: processes, namespaces, mounts, interfaces, files.
@@ -250,7 +255,7 @@ class Lab:
         self.state.topology = replace(self.state.topology, hosts=members)
         line: Line = next(member.line for member in members if member.name == name)
         host.set_line(self.state, name, line)
-        self.state.save()
+        self._save()
 
     def cut(self, name: str, *, cut: bool = True) -> None:
         """Let the migration line of a host swallow everything, or heal it."""
