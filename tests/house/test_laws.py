@@ -37,8 +37,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     # The copy must be found before the checkout that is installed in this environment.
-    command = [str(LINT_IMPORTS), "--no-cache"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(folder)}, check=False)
+    command, environment = [str(LINT_IMPORTS), "--no-cache"], {"PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
 
 
 def test_the_house_keeps_its_laws(copy: Path) -> None:

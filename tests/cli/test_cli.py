@@ -1,0 +1,179 @@
+"""The command line as a user and a script meet it: exit codes, one paragraph for an error, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from drsim.cli import main
+from drsim.formats import read_inventory, read_plan
+
+DEMO = Path(__file__).parents[2] / "data" / "demo"
+CLUSTER, POLICY = str(DEMO / "inventory"), str(DEMO / "policy.yaml")
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def drsim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    monkeypatch.setenv("DRSIM_STORE", f"sqlite:///{tmp_path / 'runs.sqlite'}")
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["drsim", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        assert "Traceback" not in said.out + said.err
+        return Said(int(stop.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def plan_file(drsim: Run, tmp_path: Path) -> Path:
+    path = tmp_path / "plan.json"
+    said = drsim("plan", CLUSTER, POLICY, "--objective", "balance", "--time-limit", 2, "--seed", 1, "-o", path)
+    assert said.code == 2, said.out + said.err
+    return path
+
+
+def test_check_finds_what_is_broken_in_the_demo(drsim: Run) -> None:
+    said = drsim("check", CLUSTER, POLICY)
+    assert said.code == 2
+    as_json = drsim("check", CLUSTER, POLICY, "--json")
+    assert as_json.code == 2
+    assert all(violation["subject"] for violation in json.loads(as_json.out)["violations"])
+
+
+def test_plan_shows_bound_and_gap_and_writes_a_plan_that_mends(drsim: Run, plan_file: Path) -> None:
+    said = drsim("show", plan_file)
+    assert said.code == 0
+    assert "lower bound" in said.out
+    plan = read_plan(plan_file)
+    assert plan.applyable
+    assert plan.after.violations == 0 < plan.before.violations
+    shown = json.loads(drsim("show", plan_file, "--json").out)
+    assert shown["hash"] == plan.hash
+    assert len(shown["moves"]) == len(plan.moves)
+
+
+def test_the_same_seed_gives_the_same_bytes(drsim: Run, plan_file: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.json"
+    drsim("plan", CLUSTER, POLICY, "--time-limit", 2, "--seed", 1, "-o", again)
+    assert again.read_bytes() == plan_file.read_bytes()
+
+
+def test_simulate_tells_every_move(drsim: Run, plan_file: Path) -> None:
+    assert drsim("simulate", plan_file).code == 0
+    played = json.loads(drsim("simulate", plan_file, "--json").out)
+    plan = read_plan(plan_file)
+    assert set(played["moves"]) == {move.id for move in plan.moves}
+    assert played["makespan_s"] == plan.makespan_s
+
+
+def test_apply_report_runs_and_audit(drsim: Run, plan_file: Path, tmp_path: Path) -> None:
+    cluster, page, trail = tmp_path / "cluster.json", tmp_path / "report.html", tmp_path / "trail.jsonl"
+    assert drsim("convert", CLUSTER, cluster).code == 0
+    said = drsim("apply", plan_file, "--on", f"simulated:{cluster}", "--yes", "--report", page)
+    assert said.code == 0, said.out + said.err
+    assert "<svg" in page.read_text()
+    target = read_plan(plan_file).target
+    assert {vm.name: vm.host for vm in read_inventory(cluster).vms} == dict(target)
+    (run,) = json.loads(drsim("runs", "--json").out)["runs"]
+    assert run["state"] == "done"
+    assert drsim("audit", run["id"], "--jsonl", trail).code == 0
+    assert drsim("audit", "--file", trail).code == 0
+    lines = trail.read_text().splitlines()
+    trail.write_text("\n".join(lines[:2] + lines[3:]) + "\n")
+    assert drsim("audit", "--file", trail).code == 1
+
+
+def test_a_plan_for_a_cluster_that_has_changed_is_refused_and_says_what_changed(
+    drsim: Run, plan_file: Path, tmp_path: Path
+) -> None:
+    cluster = tmp_path / "cluster.json"
+    drsim("convert", CLUSTER, cluster)
+    moved = read_plan(plan_file).moves[0]
+    data = json.loads(cluster.read_text())
+    vm = next(vm for vm in data["vms"] if vm["name"] == moved.vm)
+    vm["host"] = moved.target
+    cluster.write_text(json.dumps(data))
+    said = drsim("apply", plan_file, "--on", f"simulated:{cluster}", "--yes")
+    assert said.code == 1
+    assert moved.vm in said.err
+    assert moved.target in said.err
+    assert json.loads(drsim("runs", "--json").out)["runs"] == []
+
+
+def test_what_if_compares_with_the_estate_as_it_is(drsim: Run, tmp_path: Path) -> None:
+    page = tmp_path / "what-if.html"
+    host = read_inventory(CLUSTER).hosts[0].name
+    words = ("what-if", CLUSTER, POLICY, "--change", f"lose:{host}", "--change", "grow:10", "--time-limit", 1)
+    said = drsim(*words, "--report", page)
+    assert said.code == 0, said.err
+    assert host in said.out
+    assert "<html" in page.read_text()
+    assert len(json.loads(drsim(*words, "--json").out)) == 3
+
+
+def test_evacuate_by_the_command_line(drsim: Run, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    host = read_inventory(CLUSTER).hosts[-1].name
+    said = drsim("plan", CLUSTER, POLICY, "--objective", "evacuate", "--host", host, "--time-limit", 2, "-o", path)
+    assert said.code == 2, said.err
+    plan = read_plan(path)
+    left = [vm for vm, where in plan.target.items() if where == host]
+    assert plan.complete == (not left)
+
+
+@pytest.mark.parametrize("kind", ["inventory", "policy", "plan"])
+def test_schema(drsim: Run, kind: str) -> None:
+    schema = json.loads(drsim("schema", kind).out)
+    assert "description" in json.dumps(schema)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("check", "nowhere.json"), "nowhere.json"),
+        (("show", CLUSTER), CLUSTER),
+        (("plan", CLUSTER, "--objective", "shuffle"), "balance, evacuate, consolidate, repair"),
+        (("plan", CLUSTER, "--objective", "evacuate"), "--host"),
+        (("plan", CLUSTER, "--objective", "evacuate", "--host", "h99"), "h99"),
+        (("plan", CLUSTER, "--host", "h1"), "--host"),
+        (("what-if", CLUSTER), "--change"),
+        (("what-if", CLUSTER, "--change", "burn:all"), "burn:all"),
+        (("apply", "nowhere.json", "--yes"), "nowhere.json"),
+        (("resume", "r0099"), "r0099"),
+        (("collect",), "--hosts-file"),
+        (("schema", "house"), "inventory, policy or plan"),
+        (("lab", "status", "--name", "none"), "none"),
+    ],
+)
+def test_a_mistake_is_one_paragraph_and_exit_code_1(drsim: Run, words: tuple[str, ...], expected: str) -> None:
+    said = drsim(*words)
+    assert said.code == 1
+    assert said.out == ""
+    assert said.err.startswith("Error: ")
+    assert expected in said.err
+
+
+def test_help_lists_every_command(drsim: Run) -> None:
+    said = drsim("--help")
+    assert said.code == 0
+    computing, acting = "check plan show simulate what-if report", "collect apply resume audit lab"
+    for command in (*computing.split(), *acting.split()):
+        assert command in said.out
