@@ -25,12 +25,15 @@ class RunStarted:
         States of the moves by id; not all ``pending`` if the run was resumed.
     resumed : bool
         Whether it was begun before.
+    remarks : tuple of str
+        What has changed since the plan was made, but does not forbid it.
     """
 
     run_id: str
     plan: Plan
     states: Mapping[str, MoveState]
     resumed: bool
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ MOVE_STEPS: Mapping[MoveState, frozenset[MoveState]] = {
     _S.PENDING: frozenset({_S.INTENDED, _S.SKIPPED}),
     _S.INTENDED: frozenset({_S.STARTED, _S.REFUSED, _S.SKIPPED, _S.PENDING, _S.DONE, _S.UNKNOWN}),
     _S.STARTED: frozenset({_S.DONE, _S.FAILED, _S.ABORTED, _S.UNKNOWN, _S.PENDING}),
-    _S.ABORTED: frozenset({_S.PENDING, _S.DONE, _S.UNKNOWN}),
+    _S.ABORTED: frozenset({_S.PENDING, _S.STARTED, _S.DONE, _S.UNKNOWN}),
     _S.UNKNOWN: frozenset({_S.DONE, _S.PENDING, _S.STARTED}),
     _S.DONE: frozenset(),
     _S.FAILED: frozenset(),

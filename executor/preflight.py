@@ -123,8 +123,8 @@ def _capacity(vm: Vm, target: Host, plan: Plan, facts: HostFacts, promised: Prom
     if wanted_mib > room_mib + 1e-6:
         yield Refusal(
             kind="memory",
-            text=f"'{target.name}' would hold {wanted_mib:.0f} MiB of configured guest memory; {room_mib:.0f} MiB are its "
-            "limit.",
+            text=f"'{target.name}' would hold {wanted_mib:.0f} MiB of configured guest memory; its limit is "
+            f"{room_mib:.0f} MiB.",
             remedy="See which guests it holds that the plan did not expect, or make a new plan.",
         )
     # An overcommitted host is expected not to have all of it free.
