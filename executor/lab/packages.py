@@ -7,18 +7,22 @@ them, on Debian 12 from its backports, and then nothing but QEMU, libvirt and th
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from drsim.errors import LabError
 from executor.lab.build import cache_dir, locked
+from executor.lab.image import READY, guest_image
 
 REQUIRED: tuple[str, ...] = (
     "qemu-system-x86",
@@ -62,6 +66,10 @@ _FROM_BACKPORTS = (
 )
 # What may leave the stock release: the same families, including the parts that apt adds by itself.
 _MAY_LEAVE_STOCK = re.compile(r"(qemu-.*|libvirt.*|seabios|ipxe-qemu)")
+
+# A guest is ready within a second under KVM; nested on a busy machine it takes a few.
+_KVM_PATIENCE_S = 15.0
+_KVM = Path("/dev/kvm")
 
 _BACKPORTS_FILE = Path("/etc/apt/sources.list.d/drsim-backports.sources")
 _OS_RELEASE = Path("/etc/os-release")
@@ -162,6 +170,43 @@ def versions() -> Mapping[str, tuple[int, ...] | None]:
         "QEMU": _version(("qemu-system-x86_64", "--version")),
         "libvirt": _version(("libvirtd", "--version")),
     }
+
+
+def kvm_usable() -> tuple[bool, str]:
+    """Find out whether KVM can boot the lab's guest, by booting it.
+
+    A device /dev/kvm is no proof: nested and paravirtual ones can refuse a stock kernel, at once or half way.
+    The answer is kept in the cache until the machine boots again or QEMU changes.
+
+    Returns
+    -------
+    usable : bool
+    says : str
+        Why, in one sentence. Without KVM guests run emulated, under TCG.
+
+    Raises
+    ------
+    LabError
+        If QEMU or the guest's image is missing.
+    """
+    if not _KVM.exists():
+        return False, "This machine has no /dev/kvm; guests are emulated (TCG)."
+    if not os.access(_KVM, os.R_OK | os.W_OK):
+        return False, "/dev/kvm may not be opened by this user; guests are emulated (TCG)."
+    check_versions()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    image = guest_image()
+    key = hashlib.sha256(f"{boot} {versions()['QEMU']} {image.initrd.name}".encode()).hexdigest()[:16]
+    answer = cache_dir() / f"kvm-{key}"
+    with locked(cache_dir() / "kvm.lock"):
+        if not answer.exists():
+            part = answer.with_suffix(".part")
+            part.write_text(_why_not_kvm())
+            part.replace(answer)
+        why_not = answer.read_text()
+    if why_not:
+        return False, f"/dev/kvm is there but cannot boot the guest ({why_not}); guests are emulated (TCG)."
+    return True, "KVM boots the guest."
 
 
 def parse_simulation(text: str) -> tuple[Step, ...]:
@@ -290,6 +335,36 @@ def _refuse_old_release() -> None:
                 f"Older pairs corrupt the memory of guests that migrate. Use Debian 12 (backports are added for you), "
                 f"Debian 13 or Ubuntu 25.10, or newer."
             )
+
+
+def _why_not_kvm() -> str:
+    """Boot the guest under KVM; empty when it says that it is ready."""
+    image = guest_image()
+    with tempfile.TemporaryDirectory() as folder:
+        console, errors = Path(folder, "console"), Path(folder, "errors")
+        command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "192"]
+        command += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{console}"]
+        command += ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
+        command += ["-append", "console=ttyS0 quiet panic=-1"]
+        # Without a network card the agent would wait for one before it is ready.
+        command += ["-netdev", "hubport,hubid=0,id=net", "-device", "virtio-net-pci,netdev=net"]
+        with errors.open("w") as file:
+            # A QEMU that aborts may leave a core where it runs.
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=folder)
+        try:
+            deadline = time.monotonic() + _KVM_PATIENCE_S
+            while time.monotonic() < deadline:
+                ended = process.poll() is not None
+                if console.exists() and READY in console.read_text(errors="replace"):
+                    return ""
+                if ended:
+                    said = errors.read_text(errors="replace").strip().splitlines()
+                    return f"QEMU ended with {process.returncode}: {said[0][-200:] if said else 'no word'}"
+                time.sleep(0.02)
+        finally:
+            process.kill()
+            process.wait()
+    return f"not ready after {_KVM_PATIENCE_S:.0f} s"
 
 
 def _too_old() -> str | None:
