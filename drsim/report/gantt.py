@@ -28,8 +28,8 @@ class Bar:
 
     Parameters
     ----------
-    move : Move
-        Whose it is.
+    number : int
+        Place of its move in the plan, from 0.
     row : int
         Row from the top.
     start_s, end_s : float
@@ -40,7 +40,7 @@ class Bar:
         What happened; None for a prediction.
     """
 
-    move: Move
+    number: int
     row: int
     start_s: float
     end_s: float
@@ -66,11 +66,11 @@ def draw_gantt(plan: Plan, actual: Sequence[Actual] = (), *, ax: Axes | None = N
     Returns
     -------
     Figure
-        The figure that was drawn on. Bars carry the identities ``move-ID`` and ``done-ID`` that `bar_titles` uses.
+        The figure that was drawn on. Bars carry the identities that `bar_titles` uses.
     """
     predicted = [move for move in plan.moves if move.prediction is not None]
     rows, labels = _own_rows(predicted) if len(predicted) <= ROWS else _shared_rows(predicted)
-    bars = [*_predicted(predicted, rows), *_actual(predicted, rows, actual)]
+    bars = [*_predicted(plan.moves, rows), *_actual(plan.moves, rows, actual)]
     done = any(bar.outcome is not None for bar in bars)
     count = max(rows.values(), default=0) + 1
 
@@ -98,18 +98,18 @@ def draw_gantt(plan: Plan, actual: Sequence[Actual] = (), *, ax: Axes | None = N
 def bar_titles(plan: Plan, actual: Sequence[Actual] = ()) -> dict[str, str]:
     """Compose what each bar of the chart says about itself, by the identity of the bar."""
     titles = {}
-    by_id = {move.id: move for move in plan.moves}
-    for move in plan.moves:
+    place = {move.id: number for number, move in enumerate(plan.moves)}
+    for number, move in enumerate(plan.moves):
         if (p := move.prediction) is not None:
-            titles[f"move-{move.id}"] = (
+            titles[f"predicted-{number}"] = (
                 f"{move.id} {move.vm}: {move.source} → {move.target}, predicted {duration(p.total_time_s)}, "
                 f"downtime {milliseconds(p.downtime_ms)}, {size(p.sent_mib)}"
             )
     for record in actual:
-        if (known := by_id.get(record.move_id)) is not None:
+        if (at := place.get(record.move_id)) is not None:
             spent = "" if record.total_time_s is None else f" {duration(record.total_time_s)}"
             still = "" if record.downtime_ms is None else f", downtime {milliseconds(record.downtime_ms)}"
-            titles[f"done-{record.move_id}"] = f"{record.move_id} {known.vm}: {record.status}{spent}{still}"
+            titles[f"actual-{at}"] = f"{record.move_id} {plan.moves[at].vm}: {record.status}{spent}{still}"
     return titles
 
 
@@ -140,18 +140,18 @@ def _shared_rows(moves: Sequence[Move]) -> tuple[dict[str, int], list[tuple[floa
 
 
 def _predicted(moves: Iterable[Move], rows: Mapping[str, int]) -> Iterable[Bar]:
-    for move in moves:
+    for number, move in enumerate(moves):
         if (p := move.prediction) is not None:
-            yield Bar(move, rows[move.id], p.start_s, p.end_s, p.downtime_ms)
+            yield Bar(number, rows[move.id], p.start_s, p.end_s, p.downtime_ms)
 
 
 def _actual(moves: Iterable[Move], rows: Mapping[str, int], actual: Sequence[Actual]) -> Iterable[Bar]:
-    by_id = {move.id: move for move in moves}
+    place = {move.id: number for number, move in enumerate(moves)}
     for record in actual:
-        if record.move_id in by_id and record.started_s is not None and record.total_time_s is not None:
+        if record.move_id in rows and record.started_s is not None and record.total_time_s is not None:
             end_s = record.started_s + record.total_time_s
-            move = by_id[record.move_id]
-            yield Bar(move, rows[move.id], record.started_s, end_s, record.downtime_ms, record)
+            number, row = place[record.move_id], rows[record.move_id]
+            yield Bar(number, row, record.started_s, end_s, record.downtime_ms, record)
 
 
 def _draw_bar(ax: Axes, bar: Bar, unit_s: float, *, halved: bool) -> None:
@@ -164,7 +164,7 @@ def _draw_bar(ax: Axes, bar: Bar, unit_s: float, *, halved: bool) -> None:
         patch.set(facecolor="none", edgecolor=BAD, linewidth=1.0, hatch="////")
     else:
         patch.set_facecolor(PREDICTED if outcome is None else ACTUAL)
-    patch.set_gid(f"{'move' if outcome is None else 'done'}-{bar.move.id}")
+    patch.set_gid(f"{'predicted' if outcome is None else 'actual'}-{bar.number}")
     if bar.downtime_ms and (outcome is None or outcome.arrived):
         # As long as the standstill is; its edge keeps it from being too short to be seen.
         still = min(bar.downtime_ms / 1000 / unit_s, end - start)

@@ -48,6 +48,7 @@ def compose(package: str, template: str, **values: Any) -> str:
         "size": _known(text.size),
         "percent": _known(text.percent),
         "signed": _known(lambda share: text.percent(share, signed=True)),
+        "fixed": _known(lambda value: f"{value:.3f}"),
         "number": _known(lambda value: f"{value:.4g}"),
     }
     return environment.get_template(template).render(version=__version__, palette=PALETTE, **values)

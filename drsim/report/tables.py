@@ -80,8 +80,8 @@ def host_table(inventory: Inventory, placement: Mapping[str, str] | None = None)
     before = Placement.of(inventory)
     for when, where in (("before", before), ("after", before if placement is None else placement)):
         at = np.array([row[where[vm.name]] for vm in inventory.vms], dtype=int)
-        demand = np.bincount(at, weights=cpu, minlength=len(hosts))
-        configured = np.bincount(at, weights=memory, minlength=len(hosts))
+        demand = np.bincount(at, weights=cpu, minlength=len(hosts)).astype(float)
+        configured = np.bincount(at, weights=memory, minlength=len(hosts)).astype(float)
         columns |= {
             f"guests_{when}": np.bincount(at, minlength=len(hosts)),
             f"cpu_demand_cores_{when}": demand,
@@ -100,8 +100,8 @@ def comparison_table(plan: Plan, actual: Sequence[Actual]) -> pd.DataFrame:
     """Lay what was predicted beside what happened.
 
     The error of a prediction is (predicted - actual) / actual: +0.10 says that the prediction was 10 % too high.
-    It is NaN where one of the two is missing, the actual value is zero, or the guest did not arrive. A move tried more than once counts with its
-    last record.
+    It is NaN where one of the two is missing, the actual value is zero, or the guest did not arrive. A move tried more
+    than once counts with its last record.
 
     Returns
     -------

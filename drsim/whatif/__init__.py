@@ -1,0 +1,26 @@
+"""What if: changes to an inventory, and the estates that they make, compared."""
+
+from drsim.whatif.change import AddHosts, Change, Drain, Grow, LoseHost
+from drsim.whatif.compare import BASELINE, Case, Comparison, compare
+from drsim.whatif.figure import draw_cases
+from drsim.whatif.parse import parse_case, parse_change
+from drsim.whatif.restart import Restart, restart
+from drsim.whatif.view import comparison_view
+
+__all__ = [
+    "BASELINE",
+    "AddHosts",
+    "Case",
+    "Change",
+    "Comparison",
+    "Drain",
+    "Grow",
+    "LoseHost",
+    "Restart",
+    "compare",
+    "comparison_view",
+    "draw_cases",
+    "parse_case",
+    "parse_change",
+    "restart",
+]
