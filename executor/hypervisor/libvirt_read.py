@@ -88,24 +88,23 @@ def domain_state(domain: Any) -> tuple[VmState, bool, bool]:
         libvirt.VIR_DOMAIN_CRASHED: "stopped",
     }
     state = states.get(number, "unknown")
+    arriving = leaving = False
     try:
         job = domain.jobStats()
-    except libvirt.libvirtError:
-        job = {}  # test:/// has no jobs, and a stopped domain has none either
-    active = job.get("type", libvirt.VIR_DOMAIN_JOB_NONE) in (
-        libvirt.VIR_DOMAIN_JOB_BOUNDED,
-        libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
-    )
-    operation = job.get("operation", 0)
-    made_here = (
-        active and operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN
-    ) or reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP
-    # Of jobs only migrations matter here: a backup or a block commit does not move a guest.
-    migrating = active and operation in (
-        libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN,
-        libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
-    )
-    return state, state == "paused" and made_here, migrating
+    except libvirt.libvirtError as error:
+        # "Migration statistics are available only on the source host": so a job is active, and this is the target.
+        # A stopped domain answers with another code, test:/// with a third.
+        arriving = error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED
+    else:
+        # Of jobs only migrations matter here: a backup or a block commit does not move a guest.
+        leaving = (
+            job.get("type") in (libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
+            and job.get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
+        )
+    # A copy that waits for memory is paused "starting up", then paused "migration", as is the source while it hands
+    # over; which of the two it is, only the job tells.
+    incoming = state == "paused" and (arriving or reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+    return state, incoming, arriving or leaving
 
 
 class _Reader:

@@ -32,7 +32,7 @@ def progress_of(move_id: str, stats: Mapping[str, Any]) -> Progress:
         # Iteration counts from 1 and memory is never quite empty while QEMU still iterates.
         phase = "memory" if left > 0 else "switchover"
     rate = float(stats.get("memory_bps", 0)) + float(stats.get("disk_bps", 0))
-    dirty = stats.get("memory_dirty_rate")  # pages/s, from the second pass on
+    dirty = stats.get("memory_dirty_rate") if rounds > 1 else None  # pages/s; the first pass measures none
     return Progress(
         move_id=move_id,
         phase=phase,
