@@ -287,10 +287,10 @@ def _install(wanted: Sequence[str]) -> None:
     release = _os_release()
     backports = f"{release.get('VERSION_CODENAME', '')}-backports"
     from_backports = release.get("ID") == "debian" and release.get("VERSION_ID") == "12"
-    if from_backports:
-        _add_backports(release["VERSION_CODENAME"], backports)
+    # A fresh machine has no lists, and what apt has no list of it does not tell of.
     _apt("update")
     if from_backports:
+        _add_backports(release["VERSION_CODENAME"], backports)
         names = [f"{package}/{backports}" for package in _FROM_BACKPORTS]
         names += [package for package in wanted if package not in _FROM_BACKPORTS]
     else:
@@ -303,7 +303,7 @@ def _install(wanted: Sequence[str]) -> None:
 
 def _add_backports(codename: str, backports: str) -> None:
     """Add the backports of the mirror that this machine already uses, unless it has them."""
-    fields = ("RELEASE", "REPO_URI", "SOURCESENTRY", "CREATED_BY", "COMPONENT")
+    fields = ("RELEASE", "REPO_URI", "SOURCESENTRY", "COMPONENT")
     listing = _apt("indextargets", "--format", "\t".join(f"$({field})" for field in fields))
     targets = [dict(zip(fields, line.split("\t"), strict=True)) for line in listing.splitlines() if line]
     if any(target["RELEASE"] == backports for target in targets):
@@ -321,6 +321,12 @@ def _add_backports(codename: str, backports: str) -> None:
         f"Types: deb\nURIs: {archive['REPO_URI']}\nSuites: {backports}\nComponents: main\n"
         + (f"Signed-By: {key}\n" if key else "")
     )
+    try:
+        _apt("update")
+    except LabError:
+        # A mirror without backports must not leave an apt that complains from now on.
+        _BACKPORTS_FILE.unlink()
+        raise
 
 
 def _refuse_old_release() -> None:

@@ -21,8 +21,8 @@ Conf cpio (2.13+dfsg-7.1 Debian:12.15/oldstable [amd64])
 """
 DRAGGED = "Inst libnss-systemd [252.39-1~deb12u2] (254.26-1~bpo12+1 Debian Backports:oldstable-backports [amd64])\n"
 TARGETS = (
-    "bookworm\thttp://mirror.example/debian/\t{source}:1\tPackages\tmain\n"
-    "bookworm-security\thttp://mirror.example/security/\t{source}:2\tPackages\tmain\n"
+    "bookworm\thttp://mirror.example/debian/\t{source}:1\tmain\n"
+    "bookworm-security\thttp://mirror.example/security/\t{source}:2\tmain\n"
 )
 SOURCES = """\
 # a comment
@@ -156,8 +156,20 @@ def test_install_stops_before_it_touches_anything_else(machine: Play, tmp_path: 
 def test_install_keeps_backports_that_are_there(machine: Play, tmp_path: Path) -> None:
     play_apt(machine, tmp_path, SIMULATED + DRAGGED)
     with (tmp_path / "targets").open("a") as targets:
-        targets.write(f"bookworm-backports\thttp://mirror.example/debian/\t{tmp_path}/x.sources:1\tPackages\tmain\n")
+        targets.write(f"bookworm-backports\thttp://mirror.example/debian/\t{tmp_path}/x.sources:1\tmain\n")
     with pytest.raises(LabError, match="libnss-systemd"):
+        packages.install()
+    assert not (tmp_path / "backports.sources").exists()
+
+
+def test_a_mirror_without_backports_leaves_no_trace(machine: Play, tmp_path: Path) -> None:
+    play_apt(machine, tmp_path, SIMULATED)
+    script = (tmp_path / "bin" / "apt-get").read_text().removeprefix("#!/bin/sh\n")
+    fails = (
+        f"case \"$*\" in *update*) test ! -e {tmp_path}/backports.sources || {{ echo 'E: 404' >&2; exit 100; }};; esac"
+    )
+    machine("apt-get", f"{fails}\n{script}")
+    with pytest.raises(LabError, match="E: 404"):
         packages.install()
     assert not (tmp_path / "backports.sources").exists()
 
