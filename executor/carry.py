@@ -247,21 +247,26 @@ class Carrier:
             under_way[move.id] = move
             # Daemons: a controller that gives up must not wait for migrations that carry on without it.
             threading.Thread(target=self._work, args=(move, adopt, news), name=move.id, daemon=True).start()
+        unread: tuple[Move, Progress | Outcome | BaseException] | None = None
         while under_way:
             try:
                 self._lease.beat()
                 self._mind_stop(under_way)
                 try:
-                    move, item = news.get(timeout=POLL_S)
+                    unread = unread or news.get(timeout=POLL_S)
                 except queue.Empty:
                     continue
-                if isinstance(item, Progress):
-                    self._tell(MoveProgress(move=move, progress=item))
-                elif isinstance(item, Outcome):
-                    self._conclude(move, item)
-                    del under_way[move.id]
-                else:
+                move, item = unread
+                if isinstance(item, BaseException):
                     raise item
+                event: MoveProgress | MoveEnded
+                if isinstance(item, Progress):
+                    event = MoveProgress(move=move, progress=item)
+                else:
+                    event = self._conclude(move, item)
+                    del under_way[move.id]
+                unread = None  # Only now: an interrupt before this line finds it again.
+                self._tell(event)
             except KeyboardInterrupt:
                 if self._orders.abort.is_set():
                     raise
@@ -294,12 +299,12 @@ class Carrier:
             return Outcome(status="unknown", reason=f"{error} The guest cannot be looked for: {second}")
         return Outcome(status=verdict.status, reason=f"{error} {verdict.text}")
 
-    def _conclude(self, move: Move, outcome: Outcome) -> None:
+    def _conclude(self, move: Move, outcome: Outcome) -> MoveEnded:
         state = _RESULT[outcome.status]
         if state is MoveState.FAILED and move.id in self._aborted:
             state = MoveState.ABORTED
         self._record([Step(move_id=move.id, state=state, reason=outcome.reason, outcome=outcome)])
-        self._tell(MoveEnded(move=move, state=state, reason=outcome.reason, outcome=outcome))
+        return MoveEnded(move=move, state=state, reason=outcome.reason, outcome=outcome)
 
     def _mind_stop(self, under_way: dict[str, Move]) -> None:
         self._tell_stop(tuple(under_way))
