@@ -1,0 +1,126 @@
+"""The look at both ends just before a move, and the look at the whole estate before the first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from drsim.inventory import Inventory, PageClass
+from drsim.policy import Limits, Policy
+from executor.drift import differences
+from executor.hypervisor.base import HostFacts, Sighting, Whereabouts
+from executor.preflight import Promised, recheck
+from tests.executor.estates import estate, moves, plan
+
+MOVE = moves()[0]  # c, 6144 MiB, from h2 to h4
+HERE = Whereabouts(vm="c", sightings=(Sighting(host="h2", state="running"),))
+FACTS = HostFacts(
+    host="h4",
+    state="up",
+    memory_free_mib=8000.0,
+    cpu_model="EPYC-Rome",
+    arch="x86_64",
+    networks=("br0",),
+    datastores={"ceph": None},
+)
+
+
+def seen(*sightings: Sighting, unreachable: tuple[str, ...] = ()) -> Whereabouts:
+    return Whereabouts(vm="c", sightings=sightings, unreachable=unreachable)
+
+
+def test_a_plan_that_is_still_true_is_not_refused() -> None:
+    assert recheck(MOVE, plan(), HERE, FACTS) == ()
+
+
+@pytest.mark.parametrize(
+    ("whereabouts", "text"),
+    [
+        (seen(), "nowhere else"),
+        (seen(Sighting(host="h2", state="stopped")), "is stopped"),
+        (seen(Sighting(host="h2", state="paused")), "is paused on h2"),
+        (seen(Sighting(host="h3", state="running")), "running on h3"),
+        (seen(Sighting(host="h2", state="running", job=True)), "Somebody else is migrating"),
+        (seen(Sighting(host="h2", state="running"), Sighting(host="h4", state="paused")), "paused on h4"),
+        (seen(unreachable=("h2",)), "cannot be asked"),
+    ],
+)
+def test_a_guest_that_is_not_as_planned_is_refused(whereabouts: Whereabouts, text: str) -> None:
+    (refusal,) = recheck(MOVE, plan(), whereabouts, FACTS)
+    assert refusal.kind == "guest"
+    assert text in refusal.text
+    assert refusal.remedy
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "text"),
+    [
+        (replace(FACTS, state="maintenance"), "host", "state maintenance"),
+        (replace(FACTS, state="unknown", note="timed out"), "host", "timed out"),
+        (replace(FACTS, memory_free_mib=6000.0), "memory", "by its own figures"),
+        (replace(FACTS, guests_memory_mib=2049.0), "memory", "would hold 8193 MiB"),
+        (replace(FACTS, guests_vcpus=63.0), "cpu", "65 vCPUs"),
+        (replace(FACTS, cpu_model="Skylake-Server"), "cpu", "Skylake-Server"),
+        (replace(FACTS, arch="aarch64"), "cpu", "aarch64"),
+        (replace(FACTS, networks=()), "network", "lacks br0"),
+        (replace(FACTS, datastores={}), "disk", "does not see ceph"),
+    ],
+)
+def test_a_target_that_is_not_as_planned_is_refused(facts: HostFacts, kind: str, text: str) -> None:
+    (refusal,) = recheck(MOVE, plan(), HERE, facts)
+    assert refusal.kind == kind
+    assert text in refusal.text
+    assert refusal.remedy
+
+
+def test_headroom_and_promises_count() -> None:
+    tight = replace(plan(), policy=Policy(limits=Limits(memory_headroom=0.3)))
+    assert [r.kind for r in recheck(MOVE, tight, HERE, FACTS)] == ["memory"]
+    promised = recheck(MOVE, plan(), HERE, FACTS, Promised(memory_mib=2000.0))
+    assert "beside 2000 MiB promised" in " ".join(r.text for r in promised)
+
+
+def test_copied_disks_need_space_and_not_the_old_datastore() -> None:
+    copying = replace(MOVE, copy_disks=("vda",))
+    facts = replace(FACTS, datastores={"local-h4": 20_000.0})
+    assert recheck(copying, plan(), HERE, facts) == ()
+    (refusal,) = recheck(copying, plan(), HERE, facts, Promised(disk_mib=15_000.0))
+    assert (refusal.kind, "25240 MiB free" in refusal.text) == ("disk", True)
+
+
+def vm(now: Inventory, **changes: object) -> Inventory:
+    return replace(now, vms=(replace(now.vms[0], **changes), *now.vms[1:]))  # type: ignore[arg-type]
+
+
+def h1(now: Inventory, **changes: object) -> Inventory:
+    return replace(now, hosts=(replace(now.hosts[0], **changes), *now.hosts[1:]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "refuses"),
+    [
+        (h1(estate(), state="maintenance"), "state was up, is maintenance", True),
+        (h1(estate(), cores=4), "cores was 8, is 4", True),
+        (h1(estate(), memory_mib=8190), "memory was 8192 MiB, is 8190 MiB", False),
+        (h1(estate(), memory_mib=4096), "memory was 8192 MiB, is 4096 MiB", True),
+        (h1(estate(), tags=("new",)), "labels", False),
+        (vm(estate(), uuid="11111111-0000-0000-0000-000000000000"), "is another one now", True),
+        (vm(estate(), disks=()), "its disks were vda (10240 MiB on ceph), are none", True),
+        (vm(estate(), nics=()), "its networks were br0, are none", True),
+        (vm(estate(), unmovable_reason="a host device"), "cannot be moved any more: a host device", True),
+        (vm(estate(), dirty=(PageClass(size_mib=256.0, dirty_rate_mib_s=90.0),)), "dirty_rate_mib_s was 20.0", False),
+        (vm(estate(), cpu_demand_cores=0.6), None, False),
+        (replace(estate(), datastores=()), "datastore 'ceph' is no longer on", True),
+        (replace(estate(), links=()), "link paris--lyon", False),
+        (replace(estate(), captured_at="2026-01-01T00:00:00Z"), None, False),
+    ],
+)
+def test_differences(now: Inventory, text: str | None, refuses: bool) -> None:
+    changes = differences(estate(), now)
+    if text is None:
+        assert changes == ()
+    else:
+        (change,) = changes
+        assert text in change.text
+        assert change.refuses is refuses
