@@ -65,7 +65,7 @@ def _hosts(planned: Inventory, now: Inventory) -> Iterator[Change]:
             ("arch", "architecture"),
         ):
             was, is_ = getattr(host, field), getattr(other, field)
-            if was != is_:
+            if was != is_ and None not in (was, is_):
                 yield Change(subject=host.name, text=f"{name}: {what} was {was}, is {is_}.")
         if host.memory_mib != other.memory_mib:
             little = abs(other.memory_mib - host.memory_mib) <= MEMORY_TOLERANCE * host.memory_mib

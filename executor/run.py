@@ -97,7 +97,7 @@ def apply(
         orders = Orders(on_event=on_event, stop=stop or Flag(), abort=abort or Flag(), brake=brake, clock=clock)
         carrier = Carrier(run_id, plan, hypervisor, store, lease, actor, orders)
         on_event(RunStarted(run_id=run_id, plan=plan, states=dict(carrier.states), resumed=False, remarks=remarks))
-        return _finish(run_id, store, actor, carrier.carry_out(), on_event)
+        return _finish(run_id, plan, store, actor, carrier.carry_out(), on_event)
 
 
 def resume(
@@ -133,13 +133,13 @@ def resume(
         raise StoreError(f"Run {run_id} was made on {estate}, not on {hypervisor.name}. Resume it there.")
     with _holding(plan, hypervisor, store, actor) as lease:
         if store.run(run_id).state not in _RESUMABLE:
-            return report(store, run_id)
+            return _report(store, run_id, plan)
         store.set_state(run_id, RunState.RUNNING, actor=actor)
         orders = Orders(on_event=on_event, stop=stop or Flag(), abort=abort or Flag(), brake=brake, clock=clock)
         carrier = Carrier(run_id, plan, hypervisor, store, lease, actor, orders)
         carrier.reconcile()
         on_event(RunStarted(run_id=run_id, plan=plan, states=dict(carrier.states), resumed=True))
-        return _finish(run_id, store, actor, carrier.carry_out(), on_event)
+        return _finish(run_id, plan, store, actor, carrier.carry_out(), on_event)
 
 
 def plan_of(store: Store, run_id: str) -> Plan:
@@ -149,32 +149,35 @@ def plan_of(store: Store, run_id: str) -> Plan:
 
 def report(store: Store, run_id: str) -> RunReport:
     """Return what is on record about a run."""
-    run, reports = store.run(run_id), _moves(store, run_id)
+    return _report(store, run_id, plan_of(store, run_id))
+
+
+def _report(store: Store, run_id: str, plan: Plan) -> RunReport:
+    run, reports = store.run(run_id), _moves(store, run_id, plan)
     text = tell(run.state, reports, run_id)
     return RunReport(run_id=run_id, state=run.state, moves=reports, audit_head=store.head(), text=text)
 
 
-def _moves(store: Store, run_id: str) -> tuple[MoveReport, ...]:
-    moves = store.moves(run_id)
+def _moves(store: Store, run_id: str, plan: Plan) -> tuple[MoveReport, ...]:
+    stored = store.moves(run_id)
     return tuple(
         MoveReport(
             move=move,
-            state=moves[move.id].state,
-            reason=moves[move.id].reason,
-            started_s=moves[move.id].started_s,
-            total_time_s=moves[move.id].total_time_s,
-            downtime_ms=moves[move.id].downtime_ms,
-            sent_mib=moves[move.id].sent_mib,
-            rounds=moves[move.id].rounds,
+            state=stored[move.id].state,
+            reason=stored[move.id].reason,
+            started_s=stored[move.id].started_s,
+            total_time_s=stored[move.id].total_time_s,
+            downtime_ms=stored[move.id].downtime_ms,
+            sent_mib=stored[move.id].sent_mib,
+            rounds=stored[move.id].rounds,
         )
-        for move in plan_of(store, run_id).moves
+        for move in plan.moves
     )
 
 
-def _finish(run_id: str, store: Store, actor: str, state: RunState, on_event: EventListener) -> RunReport:
-    reports = _moves(store, run_id)
-    store.set_state(run_id, state, actor=actor, text=tell(state, reports, run_id))
-    result = report(store, run_id)
+def _finish(run_id: str, plan: Plan, store: Store, actor: str, state: RunState, on_event: EventListener) -> RunReport:
+    store.set_state(run_id, state, actor=actor, text=tell(state, _moves(store, run_id, plan), run_id))
+    result = _report(store, run_id, plan)
     on_event(RunEnded(report=result))
     return result
 

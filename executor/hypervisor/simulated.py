@@ -102,7 +102,7 @@ class SimulatedHypervisor:
             mute = tuple(host.name for host in now.hosts if host.state in ("down", "unknown"))
             if (unclear := self._unclear.get(vm.name)) is not None:
                 return Whereabouts(
-                    vm=vm.name, sightings=unclear.sightings, unreachable=tuple({*mute, *unclear.unreachable})
+                    vm=vm.name, sightings=unclear.sightings, unreachable=tuple(sorted({*mute, *unclear.unreachable}))
                 )
             found = next((other for other in now.vms if _same(other, vm)), None)
             if found is None:

@@ -184,23 +184,32 @@ class World:
 
     def _drive(self) -> None:
         with self.lock:
-            while (quiet_s := time.monotonic() - self._arrival) < self._settle_s:
-                self.lock.wait(self._settle_s - quiet_s)
-            while self.jobs:
-                moving = [job for job in self.jobs.values() if not job.hung]
-                if not moving:
-                    self.lock.wait()
-                    continue
-                self._share(moving)
-                step_s = self._pass(min(job.wait_s() for job in moving))
-                self.now_s += step_s
-                for job in moving:
-                    if not job.closed:  # Not aborted while time passed.
-                        job.advance(step_s)
-                    if job.closed:
-                        self.jobs.pop(job.move.id, None)
+            try:
+                self._play()
+            except Exception as error:  # Nobody may wait for ever, e.g. because the state file cannot be written.
+                for job in self.jobs.values():
+                    job.ending, job.text, job.closed = "failed", f"the simulation failed: {error}", True
+                self.jobs.clear()
                 self.lock.notify_all()
             self._driver = None
+
+    def _play(self) -> None:
+        while (quiet_s := time.monotonic() - self._arrival) < self._settle_s:
+            self.lock.wait(self._settle_s - quiet_s)
+        while self.jobs:
+            moving = [job for job in self.jobs.values() if not job.hung]
+            if not moving:
+                self.lock.wait()
+                continue
+            self._share(moving)
+            step_s = self._pass(min(job.wait_s() for job in moving))
+            self.now_s += step_s
+            for job in moving:
+                if not job.closed:  # Not aborted while time passed.
+                    job.advance(step_s)
+                if job.closed:
+                    self.jobs.pop(job.move.id, None)
+            self.lock.notify_all()
 
     def _pass(self, step_s: float) -> float:
         """Let real time pass as the speed asks, at most until the step is over; return the simulated time it was."""

@@ -118,3 +118,14 @@ def test_simulated_time_passes_at_the_speed_asked_for() -> None:
         migrate_all(SimulatedHypervisor(estate(), noise=0.0), [moves()[0]])["m001"].total_time_s, rel=1e-6
     )
     assert hypervisor.elapsed_s() == pytest.approx(outcome.total_time_s, rel=1e-6)
+
+
+def test_a_state_that_cannot_be_written_is_a_migration_that_failed(tmp_path: Path) -> None:
+    folder = tmp_path / "estate"
+    folder.mkdir()
+    write_inventory(estate(), folder / "estate.json")
+    hypervisor = SimulatedHypervisor(folder / "estate.json")
+    hypervisor._write = lambda now: (_ for _ in ()).throw(OSError(28, "No space left on device"))  # type: ignore[method-assign]
+    outcome = hypervisor.migrate(moves()[0], estate().vm_by_name["c"], lambda progress: None)
+    assert outcome.status == "stayed"
+    assert "No space left" in outcome.reason
