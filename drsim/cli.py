@@ -199,10 +199,10 @@ def what_if(
 ) -> None:
     """Compare the estate as it is with what it would be: a host lost, hosts added, a drain, growth."""
     from drsim.formats import write_text
-    from drsim.whatif import compare, comparison_view, parse_change
+    from drsim.whatif import compare, comparison_view, parse_case
 
     estate, rules = _read(inventory, policy)
-    cases = {text: parse_change(text).changes for text in change or []}
+    cases = {text: parse_case(text) for text in change or []}
     if not cases:
         raise DrsimError("what-if needs at least one --change, e.g. --change lose:h3 --change grow:20.")
     comparison = compare(estate, rules, cases, time_limit_s=time_limit, seed=seed)

@@ -192,8 +192,8 @@ def _client_table(after: Aftermath) -> Table:
 def _verdict(terminal: Console, lab: Lab, result: RunReport, after: Aftermath, whole: bool, page: Path) -> int:
     left = lab.guests_on(EVACUATED)
     terminal.print(
-        f"\n{escape(result.text)} {len(left)} guests left on {EVACUATED}. {after.broken} connections broken, {after.lost} "
-        f"sequence numbers lost, {after.corrupt} pages or blocks corrupt, every guest running "
+        f"\n{escape(result.text)} {len(left)} guests left on {EVACUATED}. {after.broken} connections broken, "
+        f"{after.lost} sequence numbers lost, {after.corrupt} pages or blocks corrupt, every guest running "
         f"{'exactly once' if after.once else 'NOT exactly once: ' + str(after.places)}; audit trail "
         f"{'whole' if whole else 'NOT WHOLE'}.\nReport: {page}"
     )

@@ -389,7 +389,7 @@ class _Merge:
         everybody = ", ".join(dict.fromkeys(host for hosts in guessed.values() for host in hosts))
         self._remarks.append(
             f"libvirt on {everybody} cannot list bridges; they are taken to have those that guests of their site use "
-            f"({names}). To be exact, declare what every host has: --network {next(iter(guessed))}"
+            f"({names}). To be exact, declare in a hosts file what every host has: 'networks: [{names}]'."
         )
 
 

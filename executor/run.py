@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event as Flag
 
 from drsim import check
 from drsim.errors import PlanError, Problem, StoreError
-from drsim.formats import plan_from_json, plan_to_json
+from drsim.formats import plan_to_json, read_plan
 from drsim.inventory import Inventory
 from drsim.plan import Plan
 from executor.carry import Carrier, Lease, Orders
@@ -144,7 +146,10 @@ def resume(
 
 def plan_of(store: Store, run_id: str) -> Plan:
     """Return the plan of a run as it was recorded."""
-    return plan_from_json(store.plan_json(run_id), f"run {run_id} in {store.url}")
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"{run_id}.json"
+        file.write_text(store.plan_json(run_id), encoding="utf-8")
+        return read_plan(file)
 
 
 def report(store: Store, run_id: str) -> RunReport:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from drsim.inventory import Vm
 from drsim.migration.guest import load
 from drsim.migration.parameters import DEFAULT, Parameters
-from drsim.migration.precopy import PATIENCE
+from drsim.migration.precopy import ONE_PAGE_MIB, PATIENCE
 from drsim.units import MIB, MIB_S_PER_MBIT_S, PAGE_BYTES
 from drsim.workload.curve import swept_share_array
 
@@ -144,6 +144,7 @@ def estimate(
     rows = np.arange(n)
     other = guests.memory_mib - size.sum(axis=1)
     other_wire = (first_mib - size.sum(axis=1) * data_wire) / np.where(other > 0.0, other, np.inf)
+    other_wire = np.maximum(other_wire, p.zero_page_bytes / PAGE_BYTES)
     dirty, wire, memory_s = size.copy(), first_mib.copy(), np.zeros(n)
     last_rest, last_rate = np.full(n, np.inf), np.zeros(n)
     chunks = guests.memory_mib / p.chunk_mib
@@ -177,7 +178,7 @@ def estimate(
         rest = other + dirty.sum(axis=1)
         over = rest - rate * limit_s[rows]
         known = memory_s >= p.window_s - 1e-9
-        fits = (rest == 0.0) | (known & (over < 0.0))
+        fits = (rest < ONE_PAGE_MIB) | (known & (over < 0.0))
         shortest = limit_s[rows] if p.full_passes else np.minimum(limit_s[rows], turn)
         nothing = np.zeros_like(dirty)
         burst = _dirtied(size[rows], writes_s[rows] * shortest[:, None], nothing, nothing, np.ones(1), done == 1, p)

@@ -21,7 +21,7 @@ class Load:
     memory_mib : float
         All memory; every page of it is looked at once.
     data_mib : float
-        Memory that is not zero, at least that of the page classes; the rest is pages of zeros.
+        Memory that is not zero when the migration begins; the rest is pages of zeros.
     classes : tuple of PageClass
         Memory that the guest writes to while it is migrated.
     disk_mib, disk_write_mib_s : float
@@ -62,7 +62,7 @@ def load(vm: Vm, copy_disks: Collection[str], parameters: Parameters) -> Load:
     """
     classes = dirty_classes(vm)
     memory = float(vm.memory_mib)
-    data = min(memory, max(vm.data_mib, sum(c.size_mib for c in classes)))
+    data = vm.data_mib
     zero = memory - data
     data_wire = 1.0 + parameters.page_header_bytes / PAGE_BYTES
     disks = named_disks(vm, copy_disks)

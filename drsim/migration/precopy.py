@@ -21,6 +21,7 @@ from drsim.migration.guest import load
 from drsim.migration.parameters import Parameters
 from drsim.migration.rates import rates, slow_start_s
 from drsim.topology import Path
+from drsim.units import MIB, PAGE_BYTES
 from drsim.workload.curve import swept_share
 
 Phase = Literal["prepare", "disks", "memory", "switchover", "resume", "confirm", "done"]
@@ -28,6 +29,9 @@ Phase = Literal["prepare", "disks", "memory", "switchover", "resume", "confirm",
 PATIENCE = 20
 """Passes to wait for the rest to fit, if it goes on shrinking as it did in the last one and the guest dirties memory
 faster than the shortest pass sends it: a guest that converges gets there in fewer, one that does not never does."""
+
+ONE_PAGE_MIB = PAGE_BYTES / MIB
+"""Less than this is nothing: QEMU's bitmap knows whole pages."""
 
 
 class Migration:
@@ -93,8 +97,9 @@ class Migration:
         self._left_mib = 0.0  # of a phase that only sends
         self._dirty = [size for size, _ in self._classes]  # of each class, in the bitmap when the pass began, MiB
         self._other = guest.memory_mib - sum(self._dirty)  # of all memory that nobody writes to, likewise
-        written_mib = sum(self._dirty) * guest.data_wire
-        self._other_wire = (guest.first_mib - written_mib) / self._other if self._other > 0.0 else 0.0
+        # Memory that the guest writes to holds data; only if there is more of it than data is some of it still zero.
+        rest_mib = guest.first_mib - sum(self._dirty) * guest.data_wire
+        self._other_wire = max(p.zero_page_bytes / PAGE_BYTES, rest_mib / self._other) if self._other > 0.0 else 0.0
         self._wire = guest.first_mib  # traffic of the whole pass, MiB
         self._gone = 0.0  # share of the pass that was sent
         self._pass_s = 0.0
@@ -249,7 +254,7 @@ class Migration:
         rest = self._rest()
         rate_known = self._memory_s >= p.window_s - 1e-9
         over = rest - self._last_rate * self._max_downtime_s
-        fits = rest == 0.0 or (rate_known and over < 0.0)
+        fits = rest < ONE_PAGE_MIB or (rate_known and over < 0.0)
         stuck = rate_known and over > PATIENCE * (self._last_rest - rest) and self._outrun()
         hopeless = stuck or self.passes >= p.most_passes
         self._last_rest = rest

@@ -1,12 +1,21 @@
-"""Tables, figures and one self-contained page about a plan."""
+"""Tables, figures and one self-contained page about a plan.
 
-from drsim.report.accuracy import draw_accuracy
-from drsim.report.actual import Actual
-from drsim.report.gantt import draw_gantt
-from drsim.report.html import render
-from drsim.report.tables import comparison_table, host_table, moves_table
-from drsim.report.text import summary
-from drsim.report.utilisation import draw_utilisation
+Names are loaded when they are first used: whoever only writes a duration does not wait for matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from drsim.report.accuracy import draw_accuracy
+    from drsim.report.actual import Actual
+    from drsim.report.gantt import draw_gantt
+    from drsim.report.html import render
+    from drsim.report.tables import comparison_table, host_table, moves_table
+    from drsim.report.text import summary
+    from drsim.report.utilisation import draw_utilisation
 
 __all__ = [
     "Actual",
@@ -19,3 +28,25 @@ __all__ = [
     "render",
     "summary",
 ]
+
+_HOMES = {
+    "Actual": "actual",
+    "comparison_table": "tables",
+    "draw_accuracy": "accuracy",
+    "draw_gantt": "gantt",
+    "draw_utilisation": "utilisation",
+    "host_table": "tables",
+    "moves_table": "tables",
+    "render": "html",
+    "summary": "text",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'drsim.report' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"drsim.report.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

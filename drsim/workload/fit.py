@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +19,17 @@ CLASSES_A_DECADE = 6
 
 
 def fit(
-    interval_s: Sequence[float], unique_mib: Sequence[float], *, chunks: Sequence[float] | None = None
+    interval_s: Sequence[float],
+    unique_mib: Sequence[float],
+    *,
+    chunks: Sequence[float] | None = None,
+    within_mib: float = math.inf,
 ) -> tuple[PageClass, ...]:
     """Return the page classes that best explain measured unique dirtying.
 
     Non-negative least squares of relative errors over classes with time constants ``size / rate`` spaced evenly in
-    the logarithm, from a third of the shortest interval to thirty times the longest.
+    the logarithm, from a third of the shortest interval to thirty times the longest. The size of a class that is far
+    from written through in the longest interval is a guess: `within_mib` bounds it, by leaving out the slowest classes.
 
     Parameters
     ----------
@@ -33,6 +39,8 @@ def fit(
         Unique memory found dirty after each, MiB, not negative.
     chunks : sequence of float, optional
         Chunks that were watched one after the other in each interval (`drsim.workload.swept_dirty_mib`); 1 by default.
+    within_mib : float
+        Memory that the classes must fit into together, e.g. the memory that the guest uses.
 
     Returns
     -------
@@ -58,10 +66,13 @@ def fit(
     curve = np.array([[swept_share(t / c, n) for c in constants] for t, n in zip(time, swept, strict=True)])
     # Relative errors, but a sample of almost nothing must not outweigh the rest.
     weight = 1.0 / np.maximum(unique, 1e-3 * unique.max())
-    size = _nonnegative_least_squares(curve * weight[:, None], unique * weight)
+    for classes in range(constants.size, 0, -1):
+        size = _nonnegative_least_squares((curve * weight[:, None])[:, :classes], unique * weight)
+        if size.sum() <= within_mib:
+            break
     return tuple(
         PageClass(size_mib=float(n), dirty_rate_mib_s=float(n / c))
-        for n, c in zip(size, constants, strict=True)
+        for n, c in zip(size, constants, strict=False)
         if n > 1e-9 * size.max()
     )
 

@@ -314,17 +314,15 @@ class LibvirtKvm:
 
     def _outcome(self, move: Move, vm: Vm, verdict: Verdict, cause: str) -> Outcome:
         if verdict.status == "stayed":
-            reason = (
-                f"{cause[:1].upper()}{cause[1:]}." if cause else "The migration ended without having moved the guest."
-            )
-            return Outcome(status="stayed", reason=reason.replace("..", "."))
+            why = cause.rstrip(".") or "the migration ended without having moved it"
+            return Outcome(status="stayed", reason=f"'{vm.name}' stayed on {move.source}: {why}.")
         lv = self._libvirt
         stats: dict[str, Any] = {}
         with contextlib.suppress(HypervisorError, lv.libvirtError):
             domain = self._domain(move.target, vm)
             if domain is not None:
                 stats = domain.jobStats(lv.VIR_DOMAIN_JOB_STATS_COMPLETED | lv.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED)
-        note = f"It moved although libvirt reported: {cause}." if cause else ""
+        note = f"It moved although libvirt reported: {cause.rstrip('.')}." if cause else ""
         figures: dict[str, Any] = figures_of(stats)
         return Outcome(status="moved", reason=note, **figures)
 

@@ -201,7 +201,7 @@ def test_where_bridges_cannot_be_listed_neighbours_are_taken_to_have_them() -> N
     blind = [reading("h1", guest(nics=(nic,)), bridges=None), reading("h2", bridges=None)]
     guessed, remarks = merged(two(), *blind)
     assert guessed.networks == (Network(name="br0", bridge="br0", hosts=("h1", "h2")),)
-    assert "--network br0" in remarks[0]
+    assert "'networks: [br0]'" in remarks[0]
     told, remarks = merged(two(networks=("br0",)), *blind)
     assert told.networks == guessed.networks
     assert remarks == ()

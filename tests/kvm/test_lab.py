@@ -64,15 +64,18 @@ def test_the_line_is_as_slow_and_as_far_as_it_is_told(lab: Lab) -> None:
     lab.line("h1", rtt_ms=80.0)
     lab.line("h2", rtt_ms=80.0)
     try:
+        # The first connection waits for address resolution, too; a handshake is one round trip.
         code = (
-            "import socket,time\n"
-            "t=time.monotonic(); s=socket.create_connection(('h2', 16509)); print((time.monotonic()-t)*1e3)"
+            "import socket, time\n"
+            "def once():\n"
+            "    began = time.monotonic(); socket.create_connection(('h2', 16509)); return time.monotonic() - began\n"
+            "print(min(once() for _ in range(3)) * 1e3)"
         )
-        round_trip_ms = float(lab.run("h1", f"{sys.executable} -c \"{code}\""))
+        round_trip_ms = float(lab.run("h1", f'{sys.executable} -c "{code}"'))
     finally:
         lab.line("h1", rtt_ms=0.0)
         lab.line("h2", rtt_ms=0.0)
-    assert 80.0 <= round_trip_ms < 160.0
+    assert 80.0 <= round_trip_ms < 150.0
 
 
 def test_a_crashed_host_is_gone_and_comes_back_under_its_own_name(lab: Lab) -> None:

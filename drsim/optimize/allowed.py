@@ -1,0 +1,152 @@
+"""Which guest may be on which host, whatever else is there: masks over hosts, one row per class of guests.
+
+Guests that share source host, networks, rules and disks share one row, so that 20,000 guests on 1,000 hosts cost a few
+thousand rows. The truth is `drsim.check.unmovable`; a law in the tests holds the two equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drsim.inventory import Host, Inventory, Vm
+from drsim.migration import copied_disks
+from drsim.policy import NotOn, Pin, Policy, Rule, RunOn
+from drsim.topology import Topology
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+class Selection:
+    """Selectors of rules resolved through an index; the same answer as `drsim.policy.select_vms` and `select_hosts`."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._vms: dict[str, list[int]] = {}
+        self._hosts: dict[str, list[int]] = {}
+        for index, vm in enumerate(inventory.vms):
+            for key in (vm.name, *(f"tag:{tag}" for tag in vm.tags)):
+                self._vms.setdefault(key, []).append(index)
+        for index, host in enumerate(inventory.hosts):
+            rack = () if host.rack is None else (f"rack:{host.rack}",)
+            for key in (host.name, f"site:{host.site}", *rack, *(f"tag:{tag}" for tag in host.tags)):
+                self._hosts.setdefault(key, []).append(index)
+
+    def vms(self, selectors: Iterable[str]) -> list[int]:
+        """Indices of the guests that the selectors name, ascending."""
+        return sorted({index for key in selectors for index in self._vms.get(key, ())})
+
+    def hosts(self, selectors: Iterable[str]) -> list[int]:
+        """Indices of the hosts that the selectors name, ascending."""
+        return sorted({index for key in selectors for index in self._hosts.get(key, ())})
+
+
+def lawful_rows(rules: Sequence[Rule], selection: Selection, guests: int, hosts: int) -> tuple[Bools, Ints]:
+    """Masks of the hosts on which `run_on` and `not_on` rules allow a guest.
+
+    Returns
+    -------
+    rows : array of bool, shape (classes, hosts)
+    of : array of int, shape (guests,)
+        Class of each guest.
+    """
+    concerned: dict[int, list[int]] = {}
+    masks: list[Bools] = []
+    for rule in rules:
+        if isinstance(rule, RunOn | NotOn):
+            mask = np.zeros(hosts, dtype=np.bool_)
+            mask[selection.hosts(rule.hosts)] = True
+            for vm in selection.vms(rule.vms):
+                concerned.setdefault(vm, []).append(len(masks))
+            masks.append(mask if isinstance(rule, RunOn) else ~mask)
+    rows = [np.ones(hosts, dtype=np.bool_)]
+    of = np.zeros(guests, dtype=np.int64)
+    known: dict[tuple[int, ...], int] = {(): 0}
+    for vm, which in concerned.items():
+        key = tuple(which)
+        if key not in known:
+            known[key] = len(rows)
+            rows.append(np.logical_and.reduce([masks[index] for index in which]))
+        of[vm] = known[key]
+    return np.array(rows), of
+
+
+def pinned(rules: Sequence[Rule], selection: Selection) -> set[int]:
+    """Guests that a `pin` holds where they are."""
+    return {vm for rule in rules if isinstance(rule, Pin) for vm in selection.vms(rule.vms)}
+
+
+class Reach:
+    """Hosts to which a guest can be migrated at all: state, line, CPU, networks, disks; rules left out.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        Checked.
+    policy : Policy
+        Its limit of the round-trip time is kept.
+    """
+
+    def __init__(self, inventory: Inventory, policy: Policy) -> None:
+        self._inventory = inventory
+        self._max_rtt_ms = policy.limits.max_rtt_ms
+        self._topology = Topology(inventory)
+        self._index = {host.name: number for number, host in enumerate(inventory.hosts)}
+        self._up = np.array([host.takes_guests for host in inventory.hosts], dtype=np.bool_)
+        self._site_of = np.array([host.site for host in inventory.hosts], dtype=object)
+        self._networks = {net.name: self._mask(net.hosts) for net in inventory.networks}
+        self._stores = {store.name: self._mask(store.hosts) for store in inventory.datastores}
+        self._source_rows: dict[tuple[str, str, str | None], Bools] = {}
+        self._rows: dict[tuple[object, ...], Bools] = {}
+
+    def _mask(self, hosts: Iterable[str]) -> Bools:
+        mask = np.zeros(len(self._inventory.hosts), dtype=np.bool_)
+        mask[[self._index[name] for name in hosts if name in self._index]] = True
+        return mask
+
+    def row(self, vm: Vm) -> Bools:
+        """Mask of the hosts that the guest can be migrated to; its own host is not among them."""
+        source = self._inventory.host_by_name[vm.host]
+        row = self._from(source) & self._sees(vm)
+        if vm.state != "running" or vm.unmovable_reason or source.state in ("down", "unknown"):
+            row = np.zeros_like(row)
+        row[self._index[vm.host]] = False
+        return row
+
+    def _from(self, source: Host) -> Bools:
+        key = (source.site, source.arch, source.cpu_model)
+        if key not in self._source_rows:
+            row = self._up.copy()
+            for site in {host.site for host in self._inventory.hosts}:
+                there = self._site_of == site
+                other = self._inventory.hosts[int(np.argmax(there))].name
+                path = self._topology.path(source.name, other)
+                if site != source.site and (path is None or path.rtt_ms > self._max_rtt_ms):
+                    row &= ~there
+            for number, host in enumerate(self._inventory.hosts):
+                models = (source.cpu_model, host.cpu_model)
+                if host.arch != source.arch or (None not in models and models[0] != models[1]):
+                    row[number] = False
+            self._source_rows[key] = row
+        return self._source_rows[key]
+
+    def _sees(self, vm: Vm) -> Bools:
+        needs = (tuple(sorted({nic.network for nic in vm.nics})), tuple(sorted({d.datastore for d in vm.disks})))
+        if needs not in self._rows:
+            row = np.ones(len(self._inventory.hosts), dtype=np.bool_)
+            for network in needs[0]:
+                row &= self._networks.get(network, np.zeros_like(row))
+            self._rows[needs] = row
+        row = self._rows[needs]
+        blind = ~np.logical_and.reduce([self._stores.get(s, np.zeros_like(row)) for s in needs[1]] or [np.ones_like(row)])
+        if not (row & blind).any():
+            return row
+        row = row.copy()
+        for number in np.flatnonzero(row & blind):
+            row[number] = self._has_room(vm, self._inventory.hosts[int(number)])
+        return row
+
+    def _has_room(self, vm: Vm, target: Host) -> bool:
+        return bool(copied_disks(vm, target, self._inventory)) or True

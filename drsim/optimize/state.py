@@ -1,0 +1,196 @@
+"""A placement under change: what every host holds, who may go where, what a step would do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from drsim.optimize.problem import CPU, MEMORY, SPLIT, Bools, Floats, Ints, Problem
+
+SLACK = 1e-9
+"""Rounding allowed when sums of demands are compared with a capacity."""
+
+
+class State:
+    """Places of all units and the sums that follow from them, kept up to date step by step.
+
+    Parameters
+    ----------
+    problem : Problem
+        Compiled problem.
+    place : array of int, shape (U,), optional
+        Host of each unit; by default where it is now.
+    """
+
+    def __init__(self, problem: Problem, place: Ints | None = None) -> None:
+        self.problem = problem
+        self.place: Ints = problem.home.copy()
+        self.hosts = len(problem.hosts)
+        self.use: Floats = np.zeros((self.hosts, 3))
+        self.count: Ints = np.zeros((len(problem.apart), self.hosts), dtype=np.int64)
+        whole = self.place != SPLIT
+        np.add.at(self.use, self.place[whole], problem.demand[whole])
+        for unit in np.flatnonzero(~whole).tolist():
+            for vm, host in zip(problem.members[unit], problem.homes[unit], strict=True):
+                self.use[host] += problem.member_demand[vm]
+        pairs = [(unit, g, w) for g, group in enumerate(problem.apart) for unit, w in zip(group.units, group.weight)]
+        table = np.array(pairs, dtype=np.int64).reshape(-1, 3)
+        self._pair_unit, self._pair_group, self._pair_weight = table[:, 0], table[:, 1], table[:, 2]
+        self.groups_of: dict[int, Ints] = {}
+        for unit in np.unique(self._pair_unit).tolist():
+            self.groups_of[unit] = self._pair_group[self._pair_unit == unit]
+        seated = self.place[self._pair_unit] != SPLIT
+        np.add.at(
+            self.count, (self._pair_group[seated], self.place[self._pair_unit[seated]]), self._pair_weight[seated]
+        )
+        for unit in self.groups_of:
+            if self.place[unit] == SPLIT:
+                for host in problem.homes[unit]:
+                    self.count[self.groups_of[unit], host] += 1
+        self.priced = _priced(problem)
+        self.movable: Bools = problem.allowed_rows.sum(axis=1)[problem.allowed_of] > 1
+        if place is not None:
+            for unit in np.flatnonzero(place != self.place).tolist():
+                self.shift(unit, int(place[unit]))
+
+    def copy(self) -> State:
+        """Return an independent state with the same placement."""
+        twin = object.__new__(State)
+        twin.__dict__.update(self.__dict__)
+        twin.place, twin.use, twin.count = self.place.copy(), self.use.copy(), self.count.copy()
+        return twin
+
+    def shift(self, unit: int, host: int) -> None:
+        """Put a unit on a host."""
+        problem, source = self.problem, int(self.place[unit])
+        groups = self.groups_of.get(unit)
+        weight = self._pair_weight[self._pair_unit == unit] if groups is not None else None
+        if source == SPLIT:
+            for vm, there in zip(problem.members[unit], problem.homes[unit], strict=True):
+                self.use[there] -= problem.member_demand[vm]
+                if groups is not None:
+                    self.count[groups, there] -= 1
+        else:
+            self.use[source] -= problem.demand[unit]
+            if groups is not None:
+                self.count[groups, source] -= weight
+        if host == SPLIT:
+            for vm, there in zip(problem.members[unit], problem.homes[unit], strict=True):
+                self.use[there] += problem.member_demand[vm]
+                if groups is not None:
+                    self.count[groups, there] += 1
+        else:
+            self.use[host] += problem.demand[unit]
+            if groups is not None:
+                self.count[groups, host] += weight
+        self.place[unit] = host
+
+    def on(self, host: int) -> Ints:
+        """Units on a host that could be elsewhere."""
+        return np.flatnonzero((self.place == host) & self.movable)
+
+    def rooms(self, units: Ints | Sequence[int]) -> Bools:
+        """Hosts that could take each unit as a further one, shape (n, H); its own host is not among them."""
+        units = np.asarray(units, dtype=np.int64)
+        mask: Bools = self.problem.allowed(units).copy()
+        demand = self.problem.demand[units]
+        for column in range(3):
+            free = self.problem.capacity[:, column] - self.use[:, column] + SLACK
+            mask &= demand[:, column, None] <= free[None, :]
+        mask &= ~self.crowded(units)
+        seated = self.place[units] != SPLIT
+        mask[np.flatnonzero(seated), self.place[units][seated]] = False
+        return mask
+
+    def crowded(self, units: Ints) -> Bools:
+        """Hosts where an `apart` rule keeps each unit out, shape (n, H)."""
+        mask = np.zeros((len(units), self.hosts), dtype=np.bool_)
+        for row, unit in enumerate(units.tolist()):
+            groups = self.groups_of.get(unit)
+            if groups is not None:
+                mask[row] = (self.count[groups] > 0).any(axis=0)
+                source = self.place[unit]
+                if source != SPLIT:
+                    own = self._pair_weight[self._pair_unit == unit]
+                    mask[row, source] = bool((self.count[groups, source] - own > 0).any())
+        return mask
+
+    def crowded_on(self, host: int) -> Bools:
+        """Units that an `apart` rule keeps out of one host, shape (U,)."""
+        mask = np.zeros(self.problem.units, dtype=np.bool_)
+        mask[self._pair_unit[self.count[self._pair_group, host] > 0]] = True
+        return mask
+
+    def levels(self) -> Floats:
+        """Load of each host, 1 = mean utilisation, shape (H, 2): memory and CPU."""
+        levels: Floats = (self.use * self.problem.weight)[:, [MEMORY, CPU]]
+        return levels
+
+    def peak(self) -> float:
+        """Highest load of a host, 1 = mean utilisation."""
+        return float(self.levels().max(initial=0.0))
+
+    def over(self) -> Floats:
+        """What each host holds beyond its capacity, shape (H, 3)."""
+        return np.maximum(self.use - self.problem.capacity - SLACK, 0.0)
+
+    def moved(self) -> Ints:
+        """Units that are not at home."""
+        return np.flatnonzero(self.place != self.problem.home)
+
+    def moved_mib(self) -> float:
+        """Memory that migrations would carry, MiB."""
+        moved, problem = self.moved(), self.problem
+        whole = moved[problem.home[moved] != SPLIT]
+        split = moved[problem.home[moved] == SPLIT].tolist()
+        return float(problem.data_mib[whole].sum() + sum(problem.cost_mib(u)[self.place[u]] for u in split))
+
+    def price_row(self, unit: int) -> Floats:
+        """Price of broken `should` rules that depends on where the unit is, for each host, shape (H,)."""
+        problem = self.problem
+        row = problem.soft_rows[problem.soft_of[unit]].copy()
+        if problem.pin_price[unit]:
+            away = np.ones(self.hosts, dtype=np.bool_)
+            away[problem.home[unit]] = problem.home[unit] == SPLIT
+            row += problem.pin_price[unit] * away
+        for group in problem.should_apart:
+            if unit in group.units:
+                own, counts = self._others(group.units, group.weight, unit)
+                row += group.price * np.where(counts > 0, own, max(own - 1, 0))
+        for group in problem.should_together:
+            if unit in group.units:
+                own, counts = self._others(group.units, group.weight, unit)
+                largest = np.maximum(counts.max(initial=0), counts + own)
+                row += group.price * (counts.sum() + own - largest)
+        return row
+
+    def _others(self, units: Ints, weight: Ints, unit: int) -> tuple[int, Ints]:
+        mine = units == unit
+        places = self.place[units]
+        seated = ~mine & (places != SPLIT)
+        counts = np.bincount(places[seated], weights=weight[seated], minlength=self.hosts).astype(np.int64)
+        return int(weight[mine][0]), counts
+
+    def penalty(self) -> float:
+        """Price of all broken `should` rules."""
+        problem, total = self.problem, 0.0
+        whole = np.flatnonzero(self.place != SPLIT)
+        total += float(problem.soft_rows[problem.soft_of[whole], self.place[whole]].sum())
+        total += float(problem.pin_price[self.moved()].sum())
+        for group in (*problem.should_apart, *problem.should_together):
+            places = self.place[group.units]
+            counts = np.bincount(places[places != SPLIT], group.weight[places != SPLIT], self.hosts)
+            if group in problem.should_apart:
+                total += group.price * float(np.maximum(counts - 1, 0).sum())
+            else:
+                total += group.price * float(counts.sum() - counts.max(initial=0))
+        return total
+
+
+def _priced(problem: Problem) -> Bools:
+    """Units on whose place a `should` rule has an opinion."""
+    mask = (problem.soft_of > 0) | (problem.pin_price > 0)
+    for group in (*problem.should_apart, *problem.should_together):
+        mask[group.units] = True
+    return mask
