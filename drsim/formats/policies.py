@@ -1,0 +1,93 @@
+"""Policy files: YAML for people, JSON is YAML, too."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from drsim.errors import PolicyError, Problem
+from drsim.formats.neutral import PREFIX, read_neutral
+from drsim.formats.text import read_text, refuse, write_text
+from drsim.formats.validate import build, check_header
+from drsim.policy import FORMAT_VERSION, Limits, Policy, Rule
+
+FORMAT = "drsim-policy"
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML whose keys stand once."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if isinstance(key, str) and key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
+        seen.add(str(key))
+    built: dict[Any, Any] = loader.construct_mapping(node, deep=True)
+    return built
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_policy(path: str | Path) -> Policy:
+    """Read a policy from a YAML or JSON file, or that of ``neutral:FILE``.
+
+    Raises
+    ------
+    PolicyError
+        Every problem with its rule and its remedy. Whether the rules fit an inventory is judged by `drsim.check`.
+    """
+    place = str(path)
+    if place.startswith(PREFIX):
+        return read_neutral(place.removeprefix(PREFIX))[1]
+    text = read_text(path, PolicyError, "a policy file (YAML)")
+    if text.count("*") > 1000:
+        raise refuse(PolicyError, place, "it refers to itself thousands of times.", "Write the rules out.")
+    try:
+        data = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise refuse(PolicyError, place, f"{where}{getattr(error, 'problem', 'not YAML')}.", "Correct it there.") from error
+    if not isinstance(data, dict):
+        raise refuse(PolicyError, place, "expected a mapping with rules and limits.", "See 'drsim schema policy'.")
+    data = check_header(data, FORMAT, FORMAT_VERSION, place, PolicyError)
+    kinds = {kind.__dataclass_fields__["kind"].default for kind in typing.get_args(Rule)}
+    rules = data.get("rules") or []
+    bad = [
+        Problem(
+            place=f"{place}: rules {rule.get('name')!r}" if isinstance(rule, dict) else f"{place}: rules",
+            field="kind",
+            expected=f"found {rule.get('kind') if isinstance(rule, dict) else rule!r}; "
+            f"expected one of {', '.join(sorted(kinds))}.",
+            remedy="Correct it.",
+        )
+        for rule in (rules if isinstance(rules, list) else [])
+        if not isinstance(rule, dict) or rule.get("kind") not in kinds
+    ]
+    if bad:
+        raise PolicyError(*bad)
+    return build(Policy, data, place, PolicyError)
+
+
+def write_policy(policy: Policy, path: str | Path) -> None:
+    """Write a policy as YAML; what has its default is left out."""
+    default = asdict(Limits())
+    limits = {key: value for key, value in asdict(policy.limits).items() if value != default[key]}
+    rules = []
+    for rule in policy.rules:
+        record = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(rule).items()}
+        if rule.strength == "must":
+            del record["strength"]
+        if rule.price == 1.0:
+            del record["price"]
+        rules.append(record)
+    data = {"format": FORMAT, "format_version": FORMAT_VERSION, "limits": limits, "rules": rules}
+    write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), path)
