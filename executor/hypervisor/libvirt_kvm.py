@@ -169,7 +169,7 @@ class LibvirtKvm:
             datastores={
                 store.name: pools.get(store.path or "")
                 for store in self._inventory.datastores
-                if host in store.hosts or (store.path in pools)
+                if host in store.hosts or (store.kind != "local" and store.path in pools)
             },
             guests_memory_mib=memory,
             guests_vcpus=vcpus,
