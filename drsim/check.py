@@ -20,7 +20,7 @@ from drsim.errors import Problem
 from drsim.inventory import Host, Inventory, Vm
 from drsim.placement import Placement
 from drsim.plan import Move, Plan
-from drsim.policy import Apart, NotOn, Pin, Policy, RunOn, Together, select_hosts, select_vms
+from drsim.policy import Apart, NotOn, Pin, Policy, Rule, RunOn, Together, select_hosts, select_vms
 from drsim.topology import Topology
 
 SLACK = 1e-6
@@ -274,7 +274,7 @@ def _selectors(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
 
 
 def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
-    must = [rule for rule in policy.rules if rule.strength == "must"]
+    must: list[Rule] = [rule for rule in policy.rules if rule.strength == "must"]
     graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(vm.name for vm in inventory.vms)
     for rule in must:
@@ -298,7 +298,7 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     for name, why in held.items():
         host = inventory.vm_by_name[name].host
         if host not in allowed[name]:
-            rules = ", ".join(f"'{rule}'" for rule in said[name])
+            rules = ", ".join(f"'{one}'" for one in said[name])
             yield _problem(
                 f"rules {rules}", "hosts", f"'{name}' is on {host} and {why}; this forbids {host}.", "Drop one."
             )
@@ -308,7 +308,8 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     for group in {id(group): group for group in group_of.values()}.values():
         homes = {inventory.vm_by_name[name].host for name in group if name in held}
         common = set.intersection(*(allowed[name] for name in group))
-        rules = ", ".join(sorted({repr(rule) for _, _, rule in graph.subgraph(group).edges(data="rule")}))
+        edges: Any = graph.subgraph(group).edges(data="rule")
+        rules = ", ".join(sorted({repr(name) for _, _, name in edges}))
         if len(homes) > 1:
             some = ", ".join(f"'{name}' on {inventory.vm_by_name[name].host}" for name in sorted(group) if name in held)
             yield _problem(f"rules {rules}", "vms", f"kept together, yet held apart: {some}.", "Free all but one.")
@@ -329,7 +330,7 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
                 )
     for name, hosts in list(allowed.items()):
         if not hosts and name not in group_of:
-            rules = ", ".join(f"'{rule}'" for rule in said[name])
+            rules = ", ".join(f"'{one}'" for one in said[name])
             yield _problem(f"rules {rules}", "hosts", f"they leave no host for '{name}'.", "Widen or drop one of them.")
 
 

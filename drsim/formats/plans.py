@@ -38,7 +38,9 @@ def plan_from_json(text: str, place: str = "plan") -> Plan:
     plan = build(Plan, data, place, PlanError)
     remedy = "A plan is never edited: change the policy and make a new one with 'drsim plan'."
     if inventory != plan.inventory.fingerprint:
-        raise refuse(PlanError, place, "its inventory does not have this hash: it was edited.", remedy, "inventory_fingerprint")
+        raise refuse(
+            PlanError, place, "its inventory does not have this hash: it was edited.", remedy, "inventory_fingerprint"
+        )
     if stated != plan.hash:
         raise refuse(PlanError, place, "its content does not have this hash: it was edited.", remedy, "hash")
     return plan

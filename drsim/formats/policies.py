@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if isinstance(key, str) and key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
         seen.add(str(key))
@@ -55,7 +55,9 @@ def read_policy(path: str | Path) -> Policy:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise refuse(PolicyError, place, f"{where}{getattr(error, 'problem', 'not YAML')}.", "Correct it there.") from error
+        raise refuse(
+            PolicyError, place, f"{where}{getattr(error, 'problem', 'not YAML')}.", "Correct it there."
+        ) from error
     if not isinstance(data, dict):
         raise refuse(PolicyError, place, "expected a mapping with rules and limits.", "See 'drsim schema policy'.")
     data = check_header(data, FORMAT, FORMAT_VERSION, place, PolicyError)

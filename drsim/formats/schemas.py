@@ -12,7 +12,8 @@ VERSIONS = {"inventory": inventory.FORMAT_VERSION, "policy": policy.FORMAT_VERSI
 
 def schema(kind: Literal["inventory", "policy", "plan"]) -> dict[str, Any]:
     """Return the JSON Schema of a file, header included; units and meanings stand in the descriptions."""
-    body = adapter(KINDS[kind]).json_schema()
+    noun: Any = KINDS[kind]
+    body = adapter(noun).json_schema()
     header = {
         "format": {"const": f"drsim-{kind}", "description": "Which format this is."},
         "format_version": {"const": VERSIONS[kind], "description": "Version of the format."},

@@ -40,7 +40,7 @@ _WORDS = {
 
 
 @cache
-def adapter(kind: type[Any]) -> TypeAdapter[Any]:
+def adapter(kind: Any) -> TypeAdapter[Any]:
     """Return the validator of a noun (`Inventory`, `Policy` or `Plan`)."""
     return TypeAdapter(kind)
 
@@ -87,7 +87,9 @@ def check_header(data: dict[str, Any], name: str, version: int, place: str, erro
     found, number = data.get("format"), data.get("format_version")
     if found != name:
         expected = f"found {_shown(found)}; expected '{name}'."
-        remedy = f'Name a file of that format; one written by hand begins with format: {name}, format_version: {version}.'
+        remedy = (
+            f"Name a file of that format; one written by hand begins with format: {name}, format_version: {version}."
+        )
         raise refuse(error, place, expected, remedy, "format")
     if number != version or isinstance(number, bool):
         expected = f"found {_shown(number)}; this drsim reads version {version}."
@@ -120,7 +122,8 @@ def build(kind: type[T], data: dict[str, Any], place: str, error: type[DataError
     if not problems:
         try:
             text = json.dumps(data)
-            built: T = adapter(kind).validate_json(text, strict=strict)
+            noun: Any = kind
+            built: T = adapter(noun).validate_json(text, strict=strict)
             return built
         except ValidationError as found:
             problems = [_translated(detail, data, place) for detail in found.errors(include_url=False)]
@@ -180,7 +183,9 @@ def record_place(location: list[Any], data: Any) -> tuple[str, str | None]:
             below = data[part]
         if isinstance(part, int):
             name = below.get("name") if isinstance(below, dict) else None
-            words[-1:] = [f"{words[-1] if words else ''} {name!r}" if name else f"{words[-1] if words else ''} no. {part + 1}"]
+            words[-1:] = [
+                f"{words[-1] if words else ''} {name!r}" if name else f"{words[-1] if words else ''} no. {part + 1}"
+            ]
         elif last:
             field = str(part)
         else:
@@ -199,14 +204,18 @@ def _shown(value: Any) -> str:
 def _unknown_keys(kind: Any, data: Any, place: str, where: tuple[str, ...] = ()) -> Iterator[Problem]:
     if not is_dataclass(kind) or not isinstance(data, dict):
         return
-    hints = _hints(kind)
+    fields_of: Any = kind
+    hints = _hints(fields_of)
     for key, value in data.items():
         if key not in hints:
             close = difflib.get_close_matches(str(key), hints, 1)
             remedy = f"Did you mean '{close[0]}'?" if close else f"Known are {', '.join(hints)}. Drop it."
             record = ", ".join(where)
             yield Problem(
-                place=f"{place}: {record}" if record else place, field=str(key), expected="unknown field.", remedy=remedy
+                place=f"{place}: {record}" if record else place,
+                field=str(key),
+                expected="unknown field.",
+                remedy=remedy,
             )
             continue
         inner = hints[key]
@@ -244,4 +253,3 @@ def _hints(kind: Any) -> dict[str, tuple[Any, ...]]:
 
 KINDS: dict[str, type[Any]] = {"inventory": Inventory, "policy": Policy, "plan": Plan}
 """The files that drsim knows, by what they hold."""
-

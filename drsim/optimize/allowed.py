@@ -140,7 +140,9 @@ class Reach:
                 row &= self._networks.get(network, np.zeros_like(row))
             self._rows[needs] = row
         row = self._rows[needs]
-        blind = ~np.logical_and.reduce([self._stores.get(s, np.zeros_like(row)) for s in needs[1]] or [np.ones_like(row)])
+        blind = ~np.logical_and.reduce(
+            [self._stores.get(s, np.zeros_like(row)) for s in needs[1]] or [np.ones_like(row)]
+        )
         if not (row & blind).any():
             return row
         row = row.copy()

@@ -76,7 +76,9 @@ def _substitute(state: State, units: np.ndarray, home: int, ceiling: np.ndarray)
         return None
     after = levels[None] + loads[:, None, :] * weight[None]
     ok = state.rooms(units) & (after <= ceiling[None]).all(axis=2)
-    cost = np.where(state.place[units] != problem.home[units], 0.0, problem.data_mib[units])[:, None] + np.zeros(state.hosts)
+    cost = np.where(state.place[units] != problem.home[units], 0.0, problem.data_mib[units])[:, None] + np.zeros(
+        state.hosts
+    )
     homes = problem.home[units]
     away = (homes != SPLIT) & (homes != state.place[units])
     cost[np.flatnonzero(away), homes[away]] = -problem.data_mib[units][away]

@@ -171,7 +171,9 @@ def compile_problem(inventory: Inventory, policy: Policy, objective: Objective) 
     home = np.array([_common(vm_home[list(guests)]) for guests in members], dtype=np.int64)
     allowed_rows, allowed_of = _rows_of_units(members, rows, row_of)
     soft_rows, soft_of, pin_price = _prices(should, selection, members, unit_of, hosts)
-    size = np.array([(host.guest_memory_mib, host.guest_vcpus, host.cores) for host in inventory.hosts], dtype=np.float64)
+    size = np.array(
+        [(host.guest_memory_mib, host.guest_vcpus, host.cores) for host in inventory.hosts], dtype=np.float64
+    )
     return Problem(
         hosts=tuple(host.name for host in inventory.hosts),
         members=members,

@@ -1,0 +1,65 @@
+"""Inventory files: one JSON file, or one folder of CSV files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from drsim.check import inventory_problems
+from drsim.errors import InventoryError
+from drsim.formats.folder import read_folder, write_folder
+from drsim.formats.neutral import PREFIX as NEUTRAL
+from drsim.formats.neutral import read_neutral
+from drsim.formats.text import read_text, write_text
+from drsim.formats.traces import HUAWEI, PLANETLAB, read_huawei, read_planetlab
+from drsim.formats.validate import build, check_header, parse_json
+from drsim.inventory import FORMAT_VERSION, Inventory
+
+FORMAT = "drsim-inventory"
+
+
+def inventory_to_json(inventory: Inventory) -> str:
+    """Write an inventory as JSON: same inventory, same bytes."""
+    data = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(inventory)}
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_inventory(path: str | Path) -> Inventory:
+    """Read an inventory.
+
+    Parameters
+    ----------
+    path : str or Path
+        JSON file; folder of CSV files; ``neutral:FILE``, ``huawei:FOLDER`` or ``planetlab:FILE`` for other people's
+        clusters.
+
+    Raises
+    ------
+    InventoryError
+        Every problem found, with file, record, field and remedy.
+    """
+    place = str(path)
+    if place.startswith(NEUTRAL):
+        inventory = read_neutral(place.removeprefix(NEUTRAL))[0]
+    elif place.startswith(HUAWEI):
+        inventory = read_huawei(place.removeprefix(HUAWEI))[0]
+    elif place.startswith(PLANETLAB):
+        inventory = read_planetlab(place.removeprefix(PLANETLAB))
+    elif Path(path).is_dir():
+        inventory = read_folder(Path(path))
+    else:
+        text = read_text(path, InventoryError, "an inventory file written by 'drsim collect' or 'drsim convert'")
+        data = check_header(parse_json(text, place, InventoryError), FORMAT, FORMAT_VERSION, place, InventoryError)
+        inventory = build(Inventory, data, place, InventoryError)
+    if problems := inventory_problems(inventory):
+        raise InventoryError(*(replace(problem, place=f"{place}: {problem.place}") for problem in problems))
+    return inventory
+
+
+def write_inventory(inventory: Inventory, path: str | Path) -> None:
+    """Write an inventory: JSON if the name ends with .json, else a folder of CSV files."""
+    if Path(path).suffix == ".json":
+        write_text(inventory_to_json(inventory), path)
+    else:
+        write_folder(inventory, Path(path))
