@@ -1,6 +1,6 @@
 """Which guest may be on which host, whatever else is there: masks over hosts, one row per class of guests.
 
-Guests that share source host, networks, rules and disks share one row, so that 20,000 guests on 1,000 hosts cost a few
+Guests that share source host, networks and rules share one row, so that 20,000 guests on 1,000 hosts cost a few
 thousand rows. The truth is `drsim.check.unmovable`; a law in the tests holds the two equal.
 """
 
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsim.inventory import Host, Inventory, Vm
-from drsim.migration import copied_disks
 from drsim.policy import NotOn, Pin, Policy, Rule, RunOn
 from drsim.topology import Topology
 
@@ -79,7 +78,7 @@ def pinned(rules: Sequence[Rule], selection: Selection) -> set[int]:
 
 
 class Reach:
-    """Hosts to which a guest can be migrated at all: state, line, CPU, networks, disks; rules left out.
+    """Hosts to which a guest can be migrated at all: state, line, CPU, networks; rules left out.
 
     Parameters
     ----------
@@ -97,9 +96,8 @@ class Reach:
         self._up = np.array([host.takes_guests for host in inventory.hosts], dtype=np.bool_)
         self._site_of = np.array([host.site for host in inventory.hosts], dtype=object)
         self._networks = {net.name: self._mask(net.hosts) for net in inventory.networks}
-        self._stores = {store.name: self._mask(store.hosts) for store in inventory.datastores}
         self._source_rows: dict[tuple[str, str, str | None], Bools] = {}
-        self._rows: dict[tuple[object, ...], Bools] = {}
+        self._rows: dict[tuple[str, ...], Bools] = {}
 
     def _mask(self, hosts: Iterable[str]) -> Bools:
         mask = np.zeros(len(self._inventory.hosts), dtype=np.bool_)
@@ -133,22 +131,10 @@ class Reach:
         return self._source_rows[key]
 
     def _sees(self, vm: Vm) -> Bools:
-        needs = (tuple(sorted({nic.network for nic in vm.nics})), tuple(sorted({d.datastore for d in vm.disks})))
+        needs = tuple(sorted({nic.network for nic in vm.nics}))
         if needs not in self._rows:
             row = np.ones(len(self._inventory.hosts), dtype=np.bool_)
-            for network in needs[0]:
+            for network in needs:
                 row &= self._networks.get(network, np.zeros_like(row))
             self._rows[needs] = row
-        row = self._rows[needs]
-        blind = ~np.logical_and.reduce(
-            [self._stores.get(s, np.zeros_like(row)) for s in needs[1]] or [np.ones_like(row)]
-        )
-        if not (row & blind).any():
-            return row
-        row = row.copy()
-        for number in np.flatnonzero(row & blind):
-            row[number] = self._has_room(vm, self._inventory.hosts[int(number)])
-        return row
-
-    def _has_room(self, vm: Vm, target: Host) -> bool:
-        return bool(copied_disks(vm, target, self._inventory)) or True
+        return self._rows[needs]

@@ -85,6 +85,8 @@ class Problem:
         no guests.
     leave : array of bool, shape (H,)
         Hosts to evacuate.
+    size : array of float, shape (H, 3)
+        Size of the hosts, headroom included.
     """
 
     hosts: tuple[str, ...]
@@ -104,6 +106,7 @@ class Problem:
     should_together: tuple[Group, ...]
     weight: Floats
     leave: Bools
+    size: Floats
     member_demand: Floats
     member_data_mib: Floats
 
@@ -192,6 +195,7 @@ def compile_problem(inventory: Inventory, policy: Policy, objective: Objective) 
         should_together=_groups(should, Together, selection, unit_of),
         weight=_weights(inventory, size, vm_demand, vm_home),
         leave=leave,
+        size=size,
         member_demand=vm_demand,
         member_data_mib=vm_data,
     )

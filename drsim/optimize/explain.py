@@ -1,0 +1,90 @@
+"""Why a guest is moved, and why one cannot be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drsim.optimize.problem import CPU, MEMORY, RESOURCES, SPLIT
+from drsim.optimize.state import State
+from drsim.policy import Goal
+
+UNITS = ("MiB of memory", "vCPUs", "cores of CPU")
+
+
+def reason(now: State, then: State, unit: int, goal: Goal) -> str:
+    """Say in one sentence why a unit goes where it goes.
+
+    Parameters
+    ----------
+    now, then : State
+        Placements before and after.
+    unit : int
+        The unit.
+    goal : Goal
+        What was asked for.
+    """
+    problem = now.problem
+    source, target = int(now.place[unit]), int(then.place[unit])
+    if source == SPLIT:
+        return f"joins the guests that it must be together with on {problem.hosts[target]}"
+    name = problem.hosts[source]
+    if problem.leave[source]:
+        return f"{name} is to be evacuated; {_load_text(now, then, target)}"
+    if not problem.allowed([unit])[0, source]:
+        return f"rules forbid {name} to it"
+    for index in now.groups_of.get(unit, np.zeros(0, dtype=np.int64)).tolist():
+        if now.count[index, source] > 1:
+            return f"rule '{problem.apart[index].name}' is broken on {name}"
+    over = now.over()[source]
+    if over.any():
+        column = int((over / np.maximum(problem.capacity[source], 1e-9)).argmax())
+        return f"{name} holds {over[column]:.4g} {UNITS[column]} more than it may; {_load_text(now, then, target)}"
+    if then.price_row(unit)[target] < now.price_row(unit)[source] - 1e-9:
+        return f"a rule that should hold is broken on {name}"
+    if goal == "consolidate" and not np.any(then.place == source):
+        return f"empties {name}; {_load_text(now, then, target)}"
+    if goal == "balance":
+        column = int((now.use[source] * problem.weight[source]).argmax())
+        load = now.use[source, column] / max(_size(now, source, column), 1e-9)
+        left = then.use[source, column] / max(_size(now, source, column), 1e-9)
+        return (
+            f"{name} is at {load:.0%} of its {RESOURCES[column]}, {left:.0%} after the plan; "
+            f"{_load_text(now, then, target)}"
+        )
+    return f"makes room on {name} for a guest that must go there"
+
+
+def _size(state: State, host: int, column: int) -> float:
+    return float(state.problem.size[host, column])
+
+
+def _load_text(now: State, then: State, target: int) -> str:
+    shares = []
+    for column in (CPU, MEMORY):
+        size = max(_size(now, target, column), 1e-9)
+        before, after = now.use[target, column] / size, then.use[target, column] / size
+        shares.append(f"{RESOURCES[column]} {before:.0%} to {after:.0%}")
+    return f"{now.problem.hosts[target]} goes from {shares[0]} and {shares[1]}"
+
+
+def blocked(state: State, unit: int, names: str) -> str:
+    """Say why a unit found no place, host by host in counts, and what would help most."""
+    problem = state.problem
+    allowed = problem.allowed([unit])[0]
+    crowded = state.crowded(np.array([unit]))[0]
+    forbidden = int((~allowed).sum())
+    kept_apart = int((allowed & crowded).sum())
+    lack = np.maximum(state.use + problem.demand[unit] - problem.capacity, 0.0)
+    full = np.flatnonzero(allowed & ~crowded & (lack > 0).any(axis=1))
+    parts = []
+    if forbidden:
+        parts.append(f"{forbidden} hosts are closed to it (state, network, line, CPU or a rule)")
+    if kept_apart:
+        parts.append(f"an 'apart' rule keeps it off {kept_apart}")
+    remedy = "Relax a rule that holds it, or add a host."
+    if full.size:
+        parts.append(f"{full.size} are too full")
+        best = int(full[(lack[full] / np.maximum(problem.capacity[full], 1e-9)).max(axis=1).argmin()])
+        column = int((lack[best] / np.maximum(problem.capacity[best], 1e-9)).argmax())
+        remedy = f"{lack[best, column]:.5g} {UNITS[column]} more on {problem.hosts[best]} would do."
+    return f"{names} cannot be placed: {'; '.join(parts) or 'no host is left'}. {remedy}"

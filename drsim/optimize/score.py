@@ -1,0 +1,61 @@
+"""The score of a placement: counted by the independent checker, not by the search."""
+
+from __future__ import annotations
+
+from drsim import check
+from drsim.inventory import Inventory
+from drsim.placement import Placement
+from drsim.plan import Score
+from drsim.policy import Objective, Policy
+
+UNITS = {
+    "balance": "highest load over mean load",
+    "evacuate": "MiB of guests left on the hosts",
+    "consolidate": "hosts in use",
+    "repair": "broken rules and overfull hosts",
+}
+
+
+def score(inventory: Inventory, policy: Policy, objective: Objective, placement: Placement) -> Score:
+    """Judge a placement.
+
+    Parameters
+    ----------
+    inventory, policy : Inventory, Policy
+        Free of problems.
+    objective : Objective
+        What to count.
+    placement : Placement
+        What to judge.
+    """
+    violations = len(check.violations(inventory, policy, placement))
+    penalty = check.penalty(inventory, policy, placement)
+    running = [vm for vm in inventory.vms if vm.state != "stopped"]
+    match objective.goal:
+        case "balance":
+            value = imbalance(inventory, placement)
+        case "evacuate":
+            value = float(sum(vm.memory_mib for vm in running if placement[vm.name] in objective.hosts))
+        case "consolidate":
+            value = float(len({placement[vm.name] for vm in running}))
+        case _:
+            value = violations + penalty
+    return Score(violations=violations, penalty=penalty, objective=value, unit=UNITS[objective.goal])
+
+
+def imbalance(inventory: Inventory, placement: Placement) -> float:
+    """Highest load of a host that takes guests over the mean of all of them, of CPU demand or configured memory.
+
+    The mean is that of the placement that the inventory records, so that scores of two placements compare.
+    """
+    now = check.loads(inventory, Placement.of(inventory))
+    then = check.loads(inventory, placement)
+    hosts = [host for host in inventory.hosts if host.takes_guests]
+    worst = 0.0
+    for column, sizes in ((0, [host.guest_memory_mib for host in hosts]), (2, [float(host.cores) for host in hosts])):
+        total, room = sum(now[host.name][column] for host in hosts), sum(sizes)
+        if total > 0.0 and room > 0.0:
+            mean = total / room
+            peaks = [then[host.name][column] / size for host, size in zip(hosts, sizes, strict=True) if size > 0.0]
+            worst = max(worst, max(peaks, default=0.0) / mean)
+    return worst

@@ -1,0 +1,231 @@
+"""The verb: from an inventory and a wish to the best placement found, with a bound and reasons."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from drsim.inventory import Inventory
+from drsim.optimize import exact, explain
+from drsim.optimize.cheapen import cheapen
+from drsim.optimize.clock import Budget, Clock
+from drsim.optimize.level import descend
+from drsim.optimize.mend import mend
+from drsim.optimize.pack import least_hosts, pack
+from drsim.optimize.problem import CPU, MEMORY, SPLIT, Ints, Problem, compile_problem
+from drsim.optimize.result import Result
+from drsim.optimize.score import score
+from drsim.optimize.state import State
+from drsim.placement import Placement
+from drsim.policy import Objective, Policy
+
+Progress = Callable[[float, float | None, float | None, float], None]
+"""Called with the objective so far, the bound, the gap and the seconds spent."""
+
+TOLERANCE = 0.02
+"""Balance is sought to this distance from the bound: what lies below costs migrations that nobody feels."""
+
+SMALL = 1200
+"""Guests times hosts up to which CP-SAT is given the whole problem."""
+
+EFFORT_S, ROUNDS = 2.0, 8
+"""CP-SAT's work on a whole small problem, and on each neighbourhood a tenth of it, deterministic seconds; rounds."""
+
+
+def optimize(
+    inventory: Inventory,
+    policy: Policy,
+    objective: Objective,
+    *,
+    time_limit_s: float = 10.0,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> Result:
+    """Find a placement.
+
+    Everything is counted work in a fixed order, and CP-SAT runs on one worker with deterministic time: the same
+    input and seed give the same placement. Only if the time limit cuts the search short does it depend on the machine.
+
+    Parameters
+    ----------
+    inventory, policy : Inventory, Policy
+        Free of problems (`drsim.check`).
+    objective : Objective
+        What to reach.
+    time_limit_s : float
+        Wall time, seconds.
+    seed : int
+        Seed of the search.
+    on_progress : callable, optional
+        Told of each improvement.
+    clock : callable
+        Seconds; only differences count.
+
+    Returns
+    -------
+    Result
+        Not complete, with notes, if something that must hold cannot be had.
+    """
+    budget = Budget(limit_s=time_limit_s, clock=clock)
+    problem = compile_problem(inventory, policy, objective)
+    now = State(problem)
+    then = now.copy()
+    homeless = mend(then, budget)
+    bound: float | None = 0.0
+    if objective.goal == "balance":
+        bound = _balance(then, budget, seed, on_progress)
+    elif objective.goal == "consolidate":
+        pack(then, budget)
+        bound = least_hosts(problem)
+    elif objective.goal == "evacuate":
+        stays = [vm for vm in range(len(inventory.vms)) if inventory.vms[vm].host in objective.hosts]
+        held = {
+            vm for unit in range(problem.units) if not problem.allowed([unit]).any() for vm in problem.members[unit]
+        }
+        bound = float(sum(inventory.vms[vm].memory_mib for vm in stays if vm in held))
+    then = _within_limit(now, then, policy.limits.max_moves, homeless)
+    return _report(inventory, policy, objective, now, then, homeless, bound)
+
+
+def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | None) -> float:
+    bound = _least_peak(state.problem)
+    aim = bound * (1.0 + TOLERANCE)
+
+    def tell() -> None:
+        if on_progress is not None:
+            peak = state.peak()
+            on_progress(peak, bound, (peak - bound) / peak if peak else 0.0, budget.elapsed_s)
+
+    tell()
+    descend(state, aim, budget, share=0.6)
+    tell()
+    if state.problem.units * state.hosts <= SMALL and not budget.out(0.7):
+        answer = exact.solve(state, np.arange(state.hosts), EFFORT_S, seed)
+        if answer.place is not None and answer.peak < state.peak() - 1e-6 and state.peak() > aim:
+            _place(state, exact.units_on(state, np.arange(state.hosts)), answer.place)
+        if not state.priced.any() and not np.any(state.place == SPLIT):
+            bound = max(bound, answer.bound)
+        tell()
+    else:
+        _neighbourhoods(state, aim, budget, seed, tell)
+    cheapen(state, max(state.peak(), aim), budget, share=0.95)
+    tell()
+    return bound
+
+
+def _neighbourhoods(state: State, aim: float, budget: Budget, seed: int, tell: Callable[[], None]) -> None:
+    """Let CP-SAT rearrange the worst host among a few others, again and again, while that lowers the peak."""
+    random = np.random.default_rng(seed)
+    for _ in range(ROUNDS):
+        levels = state.levels().max(axis=1)
+        if levels.max(initial=0.0) <= aim or budget.out(0.8):
+            return
+        worst = int(levels.argmax())
+        cool = np.flatnonzero(levels < 1.0)
+        others = random.choice(cool, size=min(3, len(cool)), replace=False) if len(cool) else cool
+        hosts = np.unique(np.append(others, worst))
+        answer = exact.solve(state, hosts, EFFORT_S / 10, seed)
+        if answer.place is not None and answer.peak < levels[worst] - 1e-6:
+            _place(state, exact.units_on(state, hosts), answer.place)
+            tell()
+
+
+def _place(state: State, units: Ints, place: Ints) -> None:
+    for unit, host in zip(units.tolist(), place.tolist(), strict=True):
+        if state.place[unit] != host:
+            state.shift(unit, host)
+
+
+def _least_peak(problem: Problem) -> float:
+    """Bound the highest load from below.
+
+    The mean load is 1; guests that can only be in one place load it; every guest loads the host that it is on.
+    """
+    columns = [MEMORY, CPU]
+    least = 1.0 if problem.weight.any() else 0.0
+    rows = problem.allowed_rows[problem.allowed_of]
+    held = rows.sum(axis=1) == 1
+    fixed = np.zeros((len(problem.hosts), 3))
+    np.add.at(fixed, rows[held].argmax(axis=1), problem.demand[held])
+    least = max(least, float((fixed * problem.weight).max(initial=0.0)))
+    for unit in np.flatnonzero(~held & rows.any(axis=1)).tolist():
+        alone = (problem.demand[unit][columns] * problem.weight[:, columns]).max(axis=1)
+        # A unit may also stay on a host whose load is not counted; then it bounds nothing.
+        least = max(least, float(alone[rows[unit]].min()))
+    return least
+
+
+def _within_limit(now: State, then: State, max_moves: int | None, homeless: tuple[int, ...]) -> State:
+    """Keep at most so many moves: what must be mended first, then what takes most off the most loaded hosts."""
+    moved = then.moved()
+    guests = [len(now.problem.members[unit]) for unit in moved.tolist()]
+    if max_moves is None or sum(guests) <= max_moves:
+        return then
+    kept, used = now.copy(), 0
+    levels = now.levels().max(axis=1)
+    heat = np.array([np.inf if now.place[u] == SPLIT else levels[now.place[u]] for u in moved.tolist()])
+    broken = np.array([_broken(now, unit) for unit in moved.tolist()])
+    for index in np.lexsort((moved, -heat, ~broken)).tolist():
+        unit = int(moved[index])
+        fits = used + guests[index] <= max_moves and bool(kept.rooms([unit])[0, then.place[unit]])
+        if fits and unit not in homeless:
+            kept.shift(unit, int(then.place[unit]))
+            used += guests[index]
+    return kept
+
+
+def _broken(state: State, unit: int) -> bool:
+    place = int(state.place[unit])
+    if place == SPLIT or not state.problem.allowed([unit])[0, place]:
+        return True
+    return bool(state.crowded(np.array([unit]))[0, place] or state.over()[place].any())
+
+
+def _report(
+    inventory: Inventory,
+    policy: Policy,
+    objective: Objective,
+    now: State,
+    then: State,
+    homeless: tuple[int, ...],
+    bound: float | None,
+) -> Result:
+    problem, vms = now.problem, inventory.vms
+    hosts = {vm.name: vm.host for vm in vms}
+    reasons = {}
+    for unit in then.moved().tolist():
+        if then.place[unit] == SPLIT:
+            continue
+        why = explain.reason(now, then, unit, objective.goal)
+        target = problem.hosts[int(then.place[unit])]
+        for vm in problem.members[unit]:
+            if hosts[vms[vm].name] != target:
+                hosts[vms[vm].name] = target
+                reasons[vms[vm].name] = why
+    placement = Placement(hosts)
+    before = score(inventory, policy, objective, Placement.of(inventory))
+    after = score(inventory, policy, objective, placement)
+    notes = []
+    for unit in homeless:
+        names = ", ".join(f"'{vms[vm].name}'" for vm in problem.members[unit])
+        unmovable = [vms[vm] for vm in problem.members[unit] if vms[vm].unmovable_reason or vms[vm].state != "running"]
+        if unmovable:
+            why = unmovable[0].unmovable_reason or f"it is {unmovable[0].state}"
+            notes.append(f"{names} stays on {unmovable[0].host}: {why}.")
+        else:
+            notes.append(explain.blocked(then, unit, names))
+    reached = bound is not None and after.objective <= bound + 1e-6
+    status = "nothing to do" if not reasons else "optimal" if reached else "feasible"
+    return Result(
+        placement=placement,
+        before=before,
+        after=after,
+        lower_bound=bound,
+        status=status,
+        reasons=reasons,
+        complete=not homeless and after.violations == 0,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,67 @@
+"""What every host holds at an instant, guests under way counted on both ends."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from drsim import check
+from drsim.inventory import Inventory
+from drsim.placement import Placement
+from drsim.policy import Apart, Policy, select_vms
+
+RESOURCES = ("MiB of memory", "vCPUs", "cores of CPU")
+
+
+class Room:
+    """Loads and places while a plan is carried out.
+
+    Parameters
+    ----------
+    inventory, policy : Inventory, Policy
+        Free of problems.
+    """
+
+    def __init__(self, inventory: Inventory, policy: Policy) -> None:
+        self.place = {vm.name: vm.host for vm in inventory.vms}
+        self._vms = inventory.vm_by_name
+        self._loads = {host: list(load) for host, load in check.loads(inventory, Placement.of(inventory)).items()}
+        self._limits = {host.name: check.rooms(host, policy) for host in inventory.hosts}
+        self._groups: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
+        self._on: dict[str, Counter[str]] = {}
+        for rule in policy.rules:
+            if rule.strength == "must" and isinstance(rule, Apart):
+                names = frozenset(vm.name for vm in select_vms(rule.vms, inventory))
+                self._on[rule.name] = Counter(self.place[name] for name in names)
+                for name in names:
+                    self._groups[name].append((rule.name, names))
+
+    def _needs(self, vm: str) -> tuple[float, float, float]:
+        guest = self._vms[vm]
+        return (guest.memory_mib, guest.vcpus, guest.cpu_cores)
+
+    def refusal(self, vm: str, host: str) -> str | None:
+        """Say what keeps a guest from going to a host now; None if nothing does."""
+        for load, need, limit, what in zip(
+            self._loads[host], self._needs(vm), self._limits[host], RESOURCES, strict=True
+        ):
+            if load + need > limit + check.SLACK:
+                return f"{host} lacks {load + need - limit:.5g} {what}"
+        for rule, _ in self._groups[vm]:
+            if self._on[rule][host] > 0:
+                return f"rule '{rule}' keeps it off {host}, where another of its guests is"
+        return None
+
+    def enter(self, vm: str, host: str) -> None:
+        """Let a guest arrive; it still counts where it comes from."""
+        self._add(vm, host, 1)
+
+    def leave(self, vm: str, source: str, target: str) -> None:
+        """Let a guest be gone from its source."""
+        self._add(vm, source, -1)
+        self.place[vm] = target
+
+    def _add(self, vm: str, host: str, sign: int) -> None:
+        for index, need in enumerate(self._needs(vm)):
+            self._loads[host][index] += sign * need
+        for rule, _ in self._groups[vm]:
+            self._on[rule][host] += sign
