@@ -98,7 +98,7 @@ class _Merge:
                     f"Host '{host.name}' is in state unknown: {message(answer.error)}.".replace("..", ".")
                 )
             else:
-                host = _host(declared, answer)
+                host = _answered(declared, answer)
                 if host.name in self._read:
                     raise InventoryError(
                         Problem(
@@ -144,13 +144,15 @@ class _Merge:
         known = self._previous.host_by_name.get(key) if self._previous else None
         if known is not None:
             return replace(known, state="unknown", memory_used_mib=None, cpu_used_cores=None)
-        return Host(
-            name=key,
-            site=declared.site,
-            cores=declared.cores or 1,
-            memory_mib=declared.memory_mib or 1,
-            state="unknown",
-            **_standing(declared),
+        return _host(
+            declared,
+            Host(
+                name=key,
+                site=declared.site,
+                cores=declared.cores or 1,
+                memory_mib=declared.memory_mib or 1,
+                state="unknown",
+            ),
         )
 
     def _same_machine(self) -> None:
@@ -393,30 +395,34 @@ class _Merge:
         )
 
 
-def _standing(declared: DeclaredHost) -> dict[str, object]:
-    nics = () if declared.nic_mbit_s is None else (HostNic(name="migration", rate_mbit_s=declared.nic_mbit_s),)
-    return {
-        "reserved_memory_mib": declared.reserved_memory_mib,
-        "cpu_overcommit": declared.cpu_overcommit,
-        "memory_overcommit": declared.memory_overcommit,
-        "rack": declared.rack,
-        "tags": declared.tags,
-        "uri": declared.uri,
-        "peer_uri": declared.peer_uri or declared.uri,
-        "nics": nics,
-    }
+def _host(declared: DeclaredHost, found: Host) -> Host:
+    """Add to a host what was declared about it."""
+    rate = declared.nic_mbit_s
+    return replace(
+        found,
+        reserved_memory_mib=declared.reserved_memory_mib,
+        cpu_overcommit=declared.cpu_overcommit,
+        memory_overcommit=declared.memory_overcommit,
+        rack=declared.rack,
+        tags=declared.tags,
+        uri=declared.uri,
+        peer_uri=declared.peer_uri or declared.uri,
+        nics=() if rate is None else (HostNic(name="migration", rate_mbit_s=rate),),
+    )
 
 
-def _host(declared: DeclaredHost, reading: HostReading) -> Host:
-    return Host(
-        name=declared.name or reading.hostname,
-        site=declared.site,
-        cores=declared.cores or reading.cores,
-        memory_mib=declared.memory_mib or reading.memory_mib,
-        state="maintenance" if declared.maintenance else "up",
-        cpu_model=reading.capabilities.cpu_model,
-        arch=reading.capabilities.arch,
-        memory_used_mib=reading.memory_used_mib,
-        cpu_used_cores=reading.cpu_used_cores,
-        **_standing(declared),
+def _answered(declared: DeclaredHost, reading: HostReading) -> Host:
+    return _host(
+        declared,
+        Host(
+            name=declared.name or reading.hostname,
+            site=declared.site,
+            cores=declared.cores or reading.cores,
+            memory_mib=declared.memory_mib or reading.memory_mib,
+            state="maintenance" if declared.maintenance else "up",
+            cpu_model=reading.capabilities.cpu_model,
+            arch=reading.capabilities.arch,
+            memory_used_mib=reading.memory_used_mib,
+            cpu_used_cores=reading.cpu_used_cores,
+        ),
     )
