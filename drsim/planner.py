@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from drsim import check
-from drsim.errors import InventoryError, PolicyError
+from drsim.errors import InventoryError, PolicyError, Problem
 from drsim.inventory import Inventory
 from drsim.migration import DEFAULT, Parameters
 from drsim.optimize import Result, optimize, score
@@ -73,6 +73,11 @@ def make_plan(
         raise InventoryError(*problems)
     if problems := check.policy_problems(policy, inventory):
         raise PolicyError(*problems)
+
+    if unknown := [host for host in objective.hosts if host not in inventory.host_by_name]:
+        expected = f"there is no host '{unknown[0]}' in inventory '{inventory.name}'."
+        remedy = f"Name one of {', '.join(list(inventory.host_by_name)[:6])}, ..."
+        raise PolicyError(Problem(place="objective", field="hosts", expected=expected, remedy=remedy))
 
     stuck: dict[str, str] = {}
     share_s = time_limit_s

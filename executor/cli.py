@@ -194,6 +194,7 @@ def _actor() -> str:
 def _finish(carry_out: Any, plan: Any, report: Path | None, as_json: bool) -> None:
     """Draw a run while it goes on, tell its result, write the report, and leave with its exit code."""
     from executor.live import LiveView
+    from executor.outcome import run_table, write_report
 
     if as_json:
         result = carry_out(lambda event: None)
@@ -208,55 +209,6 @@ def _finish(carry_out: Any, plan: Any, report: Path | None, as_json: bool) -> No
         if not as_json:
             console().print(f"Report: {report}")
     raise typer.Exit(result.exit_code)
-
-
-def write_report(plan: Any, result: Any, path: Path) -> None:
-    """Write the HTML page about a plan and the run that carried it out."""
-    from drsim import check
-    from drsim.formats import write_text
-    from drsim.report import render
-
-    before = check.violations(plan.inventory, plan.policy)
-    after = check.violations(plan.inventory, plan.policy, plan.target)
-    page = render(
-        plan,
-        actual=result.actuals,
-        violations_before=before,
-        violations_after=after,
-        generated_at=_now().isoformat(timespec="seconds"),
-    )
-    write_text(page, path)
-
-
-def run_table(result: Any) -> Table:
-    """Lay out predicted beside actual, move by move."""
-    table = Table(box=None, header_style="bold", padding=(0, 1))
-    for title in (
-        "move",
-        "guest",
-        "from -> to",
-        "state",
-        "time",
-        "predicted",
-        "downtime",
-        "predicted",
-        "sent",
-        "predicted",
-    ):
-        table.add_column(title, no_wrap=True, justify="left" if title in ("move", "guest", "from -> to") else "right")
-
-    def cell(value: float | None, unit: str, digits: int) -> str:
-        return "-" if value is None else f"{value:.{digits}f} {unit}"
-
-    for row in result.compare():
-        route = escape(visible(f"{row['source']} -> {row['target']}"))
-        cells = [
-            cell(row[f"{kind}_{field}"], unit, digits)
-            for field, unit, digits in (("total_time_s", "s", 2), ("downtime_ms", "ms", 0), ("sent_mib", "MiB", 0))
-            for kind in ("actual", "predicted")
-        ]
-        table.add_row(row["move_id"], escape(visible(row["vm"])), route, row["state"], *cells)
-    return table
 
 
 def runs(store: StoreOption = None, as_json: JsonOption = False) -> None:

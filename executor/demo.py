@@ -20,10 +20,10 @@ from drsim.report.text import duration
 from drsim.show import plan_view, violations_view
 from drsim.synthetic import demo as demo_cluster
 from executor.audit import verify
-from executor.cli import run_table, write_report
 from executor.hypervisor.simulated import SimulatedHypervisor
 from executor.lifecycle import RunState
 from executor.live import LiveView
+from executor.outcome import run_table, write_report
 from executor.run import apply
 from executor.store import Store
 

@@ -21,7 +21,6 @@ from drsim.policy import Objective, Policy
 from drsim.report.text import milliseconds
 from drsim.show import plan_view
 from executor.audit import verify
-from executor.cli import run_table, write_report
 from executor.collect import collect_estate
 from executor.demo import fresh, step
 from executor.estate import read_hosts_file
@@ -33,6 +32,7 @@ from executor.lab.state import lab_names, labs_root
 from executor.lab.topology import LabGuest, LabHost, LabTopology
 from executor.lifecycle import RunState
 from executor.live import LiveView
+from executor.outcome import run_table, write_report
 from executor.result import RunReport
 from executor.run import apply
 from executor.store import Store

@@ -34,11 +34,11 @@ class Selection:
                 self._hosts.setdefault(key, []).append(index)
 
     def vms(self, selectors: Iterable[str]) -> list[int]:
-        """Indices of the guests that the selectors name, ascending."""
+        """Return the indices of the guests that the selectors name, ascending."""
         return sorted({index for key in selectors for index in self._vms.get(key, ())})
 
     def hosts(self, selectors: Iterable[str]) -> list[int]:
-        """Indices of the hosts that the selectors name, ascending."""
+        """Return the indices of the hosts that the selectors name, ascending."""
         return sorted({index for key in selectors for index in self._hosts.get(key, ())})
 
 

@@ -1,7 +1,7 @@
 """CP-SAT: the best balance of chosen hosts, exactly, with the present placement as hint.
 
-On a small problem all hosts are chosen and the answer is proven; on a large one a few hosts at a time are, as a step of a
-large-neighbourhood search.
+On a small problem all hosts are chosen and the answer is proven; on a large one a few hosts at a time are, as a step of
+a large-neighbourhood search.
 """
 
 from __future__ import annotations

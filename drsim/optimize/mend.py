@@ -19,11 +19,9 @@ def mend(state: State, budget: Budget) -> tuple[int, ...]:
     tuple of int
         Units that found no place; they are where they were.
     """
-    homeless = []
     displaced = misplaced(state)
-    for unit in displaced[np.argsort(-state.problem.demand[displaced, MEMORY], kind="stable")].tolist():
-        if not (settle(state, unit) or _settle_by_ejection(state, unit, budget)):
-            homeless.append(unit)
+    order = displaced[np.argsort(-state.problem.demand[displaced, MEMORY], kind="stable")].tolist()
+    homeless = [unit for unit in order if not (settle(state, unit) or _settle_by_ejection(state, unit, budget))]
     _spread(state)
     _relieve(state)
     _please(state)

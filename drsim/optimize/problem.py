@@ -1,7 +1,7 @@
 """The one compile step: inventory, policy and objective become arrays.
 
-Guests that must be together are one *unit*, moved as one; every other guest is a unit of its own. Stopped guests take no
-part. Everything after this step works on units and host numbers only.
+Guests that must be together are one *unit*, moved as one; every other guest is a unit of its own. Stopped guests take
+no part. Everything after this step works on units and host numbers only.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Problem:
     capacity : array of float, shape (H, 3)
         What a host may hold, headroom left out.
     allowed_rows, allowed_of : array of bool, shape (C, H); array of int, shape (U,)
-        Row ``allowed_rows[allowed_of[u]]`` tells where unit u may be in the end, its home included if rules let it stay.
+        Row ``allowed_rows[allowed_of[u]]`` tells where unit u may be in the end, its home included if it may stay.
     soft_rows, soft_of : array of float, shape (D, H); array of int, shape (U,)
         Price of unit u on each host by rules that should hold (`run_on`, `not_on`).
     pin_price : array of float, shape (U,)
@@ -81,8 +81,8 @@ class Problem:
     apart, should_apart, should_together : tuple of Group
         Groups of rules that must hold, and of rules that should.
     weight : array of float, shape (H, 3)
-        Load per unit of demand, 1 = mean: 1 / (size of the host * mean utilisation); 0 for vCPUs and for hosts that take
-        no guests.
+        Load per unit of demand, 1 = mean: 1 / (size of the host * mean utilisation); 0 for vCPUs and for hosts that
+        take no guests.
     leave : array of bool, shape (H,)
         Hosts to evacuate.
     size : array of float, shape (H, 3)
@@ -122,10 +122,11 @@ class Problem:
 
     def cost_mib(self, unit: int) -> Floats:
         """Memory to carry so that the unit is on each host, MiB, shape (H,)."""
-        cost = np.full(len(self.hosts), self.data_mib[unit])
+        cost: Floats = np.full(len(self.hosts), self.data_mib[unit])
         for vm, host in zip(self.members[unit], self.homes[unit], strict=True):
             cost[host] -= self.member_data_mib[vm]
-        return np.maximum(cost, 0.0)
+        cost.clip(0.0, out=cost)
+        return cost
 
     def frozen(self, units: Ints) -> Problem:
         """Return the problem with the units held at home."""

@@ -34,7 +34,11 @@ class State:
         for unit in np.flatnonzero(~whole).tolist():
             for vm, host in zip(problem.members[unit], problem.homes[unit], strict=True):
                 self.use[host] += problem.member_demand[vm]
-        pairs = [(unit, g, w) for g, group in enumerate(problem.apart) for unit, w in zip(group.units, group.weight)]
+        pairs = [
+            (unit, g, w)
+            for g, group in enumerate(problem.apart)
+            for unit, w in zip(group.units, group.weight, strict=True)
+        ]
         table = np.array(pairs, dtype=np.int64).reshape(-1, 3)
         self._pair_unit, self._pair_group, self._pair_weight = table[:, 0], table[:, 1], table[:, 2]
         self.groups_of: dict[int, Ints] = {}
@@ -132,8 +136,9 @@ class State:
         return float(self.levels().max(initial=0.0))
 
     def over(self) -> Floats:
-        """What each host holds beyond its capacity, shape (H, 3)."""
-        return np.maximum(self.use - self.problem.capacity - SLACK, 0.0)
+        """Return what each host holds beyond its capacity, shape (H, 3)."""
+        over: Floats = np.maximum(self.use - self.problem.capacity - SLACK, 0.0)
+        return over
 
     def moved(self) -> Ints:
         """Units that are not at home."""
@@ -163,7 +168,8 @@ class State:
                 own, counts = self._others(group.units, group.weight, unit)
                 largest = np.maximum(counts.max(initial=0), counts + own)
                 row += group.price * (counts.sum() + own - largest)
-        return row
+        result: Floats = row
+        return result
 
     def _others(self, units: Ints, weight: Ints, unit: int) -> tuple[int, Ints]:
         mine = units == unit

@@ -1,7 +1,7 @@
 """What if: changes to an inventory, and the estates that they make, compared."""
 
+from drsim.whatif.cases import BASELINE, Case, Comparison, compare
 from drsim.whatif.change import AddHosts, Change, Drain, Grow, LoseHost
-from drsim.whatif.compare import BASELINE, Case, Comparison, compare
 from drsim.whatif.figure import draw_cases
 from drsim.whatif.parse import parse_case, parse_change
 from drsim.whatif.restart import Restart, restart

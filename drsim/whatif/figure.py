@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from drsim.report.axes import SMALL, quiet, sheet
 from drsim.report.palette import ACTUAL, BAD, INK, PREDICTED
 from drsim.report.text import visible
-from drsim.whatif.compare import Comparison
+from drsim.whatif.cases import Comparison
 
 
 def draw_cases(comparison: Comparison, *, ax: Axes | None = None) -> Figure:

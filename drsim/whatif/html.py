@@ -5,7 +5,7 @@ from __future__ import annotations
 from drsim.report.page import compose
 from drsim.report.svg import inline_svg
 from drsim.report.text import count, summary
-from drsim.whatif.compare import Comparison
+from drsim.whatif.cases import Comparison
 from drsim.whatif.figure import draw_cases
 
 

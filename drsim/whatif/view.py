@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from drsim.report.text import duration, milliseconds, percent, size, visible
-from drsim.whatif.compare import Comparison
+from drsim.whatif.cases import Comparison
 
 COLUMNS = (
     "case",

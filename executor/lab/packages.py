@@ -49,29 +49,17 @@ MIN_LIBVIRT = (11, 3)
 
 INSTALL_COMMAND = "drsim lab doctor --install"
 
-# Asked for from backports by name. qemu-system-x86 of another release depends on its siblings with `=`, and apt takes
-# only the named package from the suite after the slash, so the siblings are named too.
-_FROM_BACKPORTS = (
-    "qemu-system-x86",
-    "qemu-system-common",
-    "qemu-system-data",
-    "qemu-utils",
-    "seabios",
-    "libvirt-daemon",
-    "libvirt-daemon-common",
-    "libvirt-daemon-driver-qemu",
-    "libvirt-daemon-driver-storage",
-    "libvirt-clients",
-    "libvirt-dev",
-)
-# What may leave the stock release: the same families, including the parts that apt adds by itself.
-_MAY_LEAVE_STOCK = re.compile(r"(qemu-.*|libvirt.*|seabios|ipxe-qemu)")
+# What may leave the stock release, as apt's preferences and as a pattern. Named one by one with a suite
+# ("package/suite"), apt would take what they need from that suite too; pinned, all the rest stays stock.
+_PINNED = "qemu-* libvirt* seabios"
+_MAY_LEAVE_STOCK = re.compile(r"qemu-.*|libvirt.*|seabios")
 
 # A guest is ready within a second under KVM; nested on a busy machine it takes a few.
 _KVM_PATIENCE_S = 15.0
 _KVM = Path("/dev/kvm")
 
 _BACKPORTS_FILE = Path("/etc/apt/sources.list.d/drsim-backports.sources")
+_PREFERENCES = Path("/etc/apt/preferences")
 _OS_RELEASE = Path("/etc/os-release")
 
 
@@ -291,14 +279,20 @@ def _install(wanted: Sequence[str]) -> None:
     _apt("update")
     if from_backports:
         _add_backports(release["VERSION_CODENAME"], backports)
-        names = [f"{package}/{backports}" for package in _FROM_BACKPORTS]
-        names += [package for package in wanted if package not in _FROM_BACKPORTS]
     else:
         _refuse_old_release()
-        names = list(dict.fromkeys((*wanted, *(package for package in _FROM_BACKPORTS if package in REQUIRED))))
-    options = ("install", "--no-install-recommends", "--yes")
-    refuse_side_effects(parse_simulation(_apt("--simulate", *options, *names)))
-    _apt(*options, *names)
+    # Those that are there but too old are asked for again.
+    renewed = (package for package in REQUIRED if _MAY_LEAVE_STOCK.fullmatch(package))
+    command = ("install", "--no-install-recommends", "--yes", *dict.fromkeys((*wanted, *renewed)))
+    with tempfile.NamedTemporaryFile("w", prefix="drsim-preferences-") as preferences:
+        options: tuple[str, ...] = ()
+        if from_backports:
+            own = _PREFERENCES.read_text() if _PREFERENCES.exists() else ""
+            preferences.write(f"Package: {_PINNED}\nPin: release n={backports}\nPin-Priority: 990\n\n{own}")
+            preferences.flush()
+            options = ("-o", f"Dir::Etc::preferences={preferences.name}")
+        refuse_side_effects(parse_simulation(_apt(*options, "--simulate", *command)))
+        _apt(*options, *command)
 
 
 def _add_backports(codename: str, backports: str) -> None:

@@ -185,15 +185,15 @@ def _serve() -> None:
             if key.data is None:
                 _take_packets(port, udp, names)
             elif key.data:
-                name, connection = key.data, key.fileobj
-                assert isinstance(connection, socket.socket)
+                name, stream = key.data, key.fileobj
+                assert isinstance(stream, socket.socket)
                 try:
-                    data = connection.recv(65536)
+                    data = stream.recv(65536)
                 except OSError:
                     data = b""
                 if not data:
                     tcp[name].broken = True
-                    selector.unregister(connection)
+                    selector.unregister(stream)
                     continue
                 now_s = time.monotonic()
                 data = rest[name] + data
@@ -206,8 +206,8 @@ def _serve() -> None:
                 if not line:
                     return
                 if line == "reset":
-                    for stream in (*udp.values(), *tcp.values()):
-                        stream.reset()
+                    for counted in (*udp.values(), *tcp.values()):
+                        counted.reset()
                     _say("ok")
                 else:
                     now_s = time.monotonic()

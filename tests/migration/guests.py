@@ -15,9 +15,7 @@ def guest(
     used_mib: float | None = None,
     disks: tuple[Disk, ...] = (),
 ) -> Vm:
-    return Vm(
-        name="vm", host="h1", vcpus=2, memory_mib=memory_mib, memory_used_mib=used_mib, dirty=dirty, disks=disks
-    )
+    return Vm(name="vm", host="h1", vcpus=2, memory_mib=memory_mib, memory_used_mib=used_mib, dirty=dirty, disks=disks)
 
 
 def line(mbit_s: float = 1000.0, rtt_ms: float = 0.0, loss: float = 0.0) -> Path:

@@ -129,7 +129,7 @@ def test_a_mirror_that_never_gets_ready_is_flagged() -> None:
 
 
 def test_an_unknown_disk_is_refused() -> None:
-    with pytest.raises(PlanError, match="copy_disks.*vdz is not among its disks"):
+    with pytest.raises(PlanError, match=r"copy_disks.*vdz is not among its disks"):
         run(guest(disks=(disk(),)), copy_disks=["vdz"])
 
 

@@ -75,8 +75,8 @@ class Comparison:
         """One row a case.
 
         Index ``case``; columns feasible, guests_without_place, guests_restarted, hosts (those that take guests),
-        guests, imbalance_before, imbalance_after (highest load over mean load, 1 is even), moves, moved_gib, makespan_s,
-        max_downtime_ms, cpu_headroom_share and memory_headroom_share (free, of all hosts that take guests),
+        guests, imbalance_before, imbalance_after (highest load over mean load, 1 is even), moves, moved_gib,
+        makespan_s, max_downtime_ms, cpu_headroom_share and memory_headroom_share (free, of all hosts that take guests),
         largest_guest_mib (memory of the largest guest with one vCPU and one core that one host still takes), reason.
         NaN where there is no plan.
         """
