@@ -121,6 +121,7 @@ def play_apt(play: Play, folder: Path, simulated: str) -> Path:
     (folder / "targets").write_text(TARGETS.format(source=folder / "debian.sources"))
     play(
         "apt-get",
+        f"for word; do case $word in Dir::Etc::preferences=*) cp ${{word#*=}} {folder}/preferences;; esac; done\n"
         f'echo "$*" >> {folder}/calls\ncase "$*" in *indextargets*) cat {folder}/targets;;\n'
         f"*--simulate*) cat {folder}/simulated;; esac",
     )
