@@ -65,7 +65,9 @@ class Row:
 
     case: Annotated[int, About("Number of the case, from 1.")]
     memory_mib: Annotated[int, About("Configured memory of the guest.", "MiB")]
-    memory_used_mib: Annotated[float | None, About("Resident memory of the guest just before.", "MiB")]
+    memory_used_mib: Annotated[
+        float | None, About("Memory that held data just before, from the resident size of QEMU.", "MiB")
+    ]
     working_set_mib: Annotated[int, About("Memory that the guest writes to in turn.", "MiB")]
     dirty_rate_mib_s: Annotated[int, About("Rate at which it was told to do so.", "MiB/s")]
     achieved_rate_mib_s: Annotated[float, About("Rate that it reached in the seconds before.", "MiB/s")]
@@ -257,20 +259,19 @@ def _rounded(value: float | None, digits: int = 1) -> float | None:
 def readme(rows: Sequence[Row]) -> str:
     """Compose the text that goes with the recording: origin, columns, units."""
     table = "\n".join(f"| `{name}` | {unit or '-'} | {meaning} |" for name, unit, meaning in _columns())
-    gaps = sorted(row.tcp_gap_ms for row in rows)
+    gaps, loads = sorted(row.tcp_gap_ms for row in rows), sorted(row.load_average for row in rows)
     return f"""# Migrations measured in the lab
 
 Recorded by `python -m executor.record` (root, Debian or Ubuntu) on real QEMU and libvirt: one guest at a time moves
 between hosts of a lab on one machine while a client holds a TCP connection to it and counts its UDP packets.
 Running the command again with this folder as argument replaces these files.
 
-Recorded {rows[0].recorded_at[:10]} with QEMU {rows[0].qemu} ({rows[0].accelerator}), libvirt {rows[0].libvirt}, Linux
-{rows[0].kernel}, {rows[0].cores} cores shared by all hosts, guests and the client, with other work on the machine
-(`load_average`): times are those of a busy machine, not the best that QEMU can do.
-
-{len(rows)} migrations; longest silence seen by the TCP client {gaps[0]:g} to {gaps[-1]:g} ms, median
-{statistics.median(gaps):g} ms; {sum(row.broken for row in rows)} connections broken, {sum(row.lost for row in rows)}
-sequence numbers lost, {sum(row.bad_pages for row in rows)} corrupt pages.
+- Recorded on {rows[0].recorded_at[:10]} with QEMU {rows[0].qemu} (accelerator `{rows[0].accelerator}`), libvirt
+  {rows[0].libvirt}, Linux {rows[0].kernel}; {rows[0].cores} cores shared by all hosts, guests and the client, load average
+  {loads[0]:g} to {loads[-1]:g}: where it exceeds the cores, times are those of a busy machine.
+- {len(rows)} migrations; longest silence seen by the TCP client {gaps[0]:g} to {gaps[-1]:g} ms, median
+  {statistics.median(gaps):g} ms; connections broken: {sum(row.broken for row in rows)}, sequence numbers lost:
+  {sum(row.lost for row in rows)}, corrupt pages: {sum(row.bad_pages for row in rows)}.
 
 - `inventory.json`: the lab as collected over libvirt just before (format of `drsim.formats`).
 - `migrations.csv`: one row a migration.

@@ -38,8 +38,8 @@ def restart(before: Inventory, after: Inventory, policy: Policy) -> Restart:
 
     A host takes a guest if it has the networks, the CPU architecture and model, every disk of the guest, the memory,
     the vCPUs and the CPU within the limits, and if no rule that must hold is broken by it. Guests go largest first,
-    once each to the emptiest host and once each to the fullest that takes it (best-fit decreasing); the better of the two
-    counts. This is a heuristic: a guest may be left over that would fit if other guests moved.
+    once each to the emptiest host and once each to the fullest that takes it (best-fit decreasing); the better of the
+    two counts. This is a heuristic: a guest may be left over that would fit if other guests moved.
 
     Parameters
     ----------
