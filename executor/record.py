@@ -266,12 +266,14 @@ Recorded by `python -m executor.record` (root, Debian or Ubuntu) on real QEMU an
 between hosts of a lab on one machine while a client holds a TCP connection to it and counts its UDP packets.
 Running the command again with this folder as argument replaces these files.
 
-- Recorded on {rows[0].recorded_at[:10]} with QEMU {rows[0].qemu} (accelerator `{rows[0].accelerator}`), libvirt
-  {rows[0].libvirt}, Linux {rows[0].kernel}; {rows[0].cores} cores shared by all hosts, guests and the client, load average
-  {loads[0]:g} to {loads[-1]:g}: where it exceeds the cores, times are those of a busy machine.
+- Recorded on {rows[0].recorded_at[:10]} with QEMU {rows[0].qemu} (accelerator `{rows[0].accelerator}`) and libvirt
+  {rows[0].libvirt} on Linux {rows[0].kernel}.
+- {rows[0].cores} cores shared by all hosts, guests and the client; load average {loads[0]:g} to {loads[-1]:g}. Where it
+  exceeds the cores, times are those of a busy machine.
 - {len(rows)} migrations; longest silence seen by the TCP client {gaps[0]:g} to {gaps[-1]:g} ms, median
-  {statistics.median(gaps):g} ms; connections broken: {sum(row.broken for row in rows)}, sequence numbers lost:
-  {sum(row.lost for row in rows)}, corrupt pages: {sum(row.bad_pages for row in rows)}.
+  {statistics.median(gaps):g} ms.
+- Connections broken: {sum(row.broken for row in rows)}; sequence numbers lost: {sum(row.lost for row in rows)}; corrupt
+  pages: {sum(row.bad_pages for row in rows)}.
 
 - `inventory.json`: the lab as collected over libvirt just before (format of `drsim.formats`).
 - `migrations.csv`: one row a migration.
