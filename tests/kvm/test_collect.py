@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from drsim.check import inventory_problems
 from drsim.inventory import PageClass
 from executor.collect import collect, collect_estate
 from executor.estate import read_hosts_file
@@ -26,6 +27,7 @@ def test_the_inventory_is_the_topology(lab: Lab) -> None:
     )
     inventory = found.inventory
     assert found.remarks == ()
+    assert inventory_problems(inventory) == ()
     assert [(host.name, host.state, host.peer_uri) for host in inventory.hosts] == [
         (host.name, "up", f"qemu+tcp://{host.name}/system") for host in TOPOLOGY.hosts
     ]
@@ -59,6 +61,7 @@ def test_the_labs_hosts_file_and_a_host_that_is_dead(lab: Lab) -> None:
     finally:
         lab.restart("h3")
     assert after.unreachable == ("h3",)
+    assert inventory_problems(after.inventory) == ()
     assert after.remarks[0].startswith("Host 'h3' is in state unknown")
     assert {host.name: host.state for host in after.inventory.hosts} == {"h1": "up", "h2": "up", "h3": "unknown"}
 

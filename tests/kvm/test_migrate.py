@@ -147,6 +147,34 @@ def test_a_migration_outlives_its_controller_and_is_found_again(lab: Lab) -> Non
     door.close()
 
 
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_a_daemon_killed_in_the_middle_costs_the_migration_and_nothing_else(lab: Lab, end: str) -> None:
+    inventory = read(lab)
+    door, vm = LibvirtKvm(inventory), inventory.vm_by_name["busy"]
+    move = move_of(inventory, "busy", bandwidth_mbit_s=SLOW_MBIT_S)
+    started, outcomes = threading.Event(), list[Outcome]()
+
+    def listen(progress: Progress) -> None:
+        if progress.sent_mib > 1:
+            started.set()
+
+    with lab.probe(["busy"]) as probe:
+        thread = threading.Thread(target=lambda: outcomes.append(door.migrate(move, vm, listen)))
+        thread.start()
+        assert started.wait(20)
+        lab.daemon(getattr(move, end), "kill")
+        time.sleep(1.0)
+        lab.daemon(getattr(move, end), "start")
+        thread.join(40)
+        view = probe.report()["busy"]
+    assert outcomes[0].status == "stayed"
+    assert outcomes[0].reason.startswith(f"'busy' stayed on {move.source}: ")
+    assert where(lab, "busy") == [move.source]
+    assert (view.broken, view.lost) == (False, 0)
+    assert_whole(lab, "busy")
+    door.close()
+
+
 def test_a_target_without_power_leaves_the_guest_at_the_source(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libvirt_kvm, "SETTLE_S", 1.0)
     inventory = read(lab)
