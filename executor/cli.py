@@ -91,6 +91,7 @@ def collect(
     name: Annotated[str, typer.Option(help="Name of the inventory.")] = "inventory",
     nic_mbit_s: Annotated[float | None, typer.Option(help="Rate of the cards that carry migrations.")] = None,
     shared: Annotated[list[str] | None, typer.Option(help="Folder that is the same on all hosts.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="Bridge that all hosts have.")] = None,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds over which use is measured.")] = 1.0,
     measure_dirty: Annotated[bool, typer.Option(help="Measure dirty rates, where no profile is declared.")] = False,
     as_json: JsonOption = False,
@@ -113,6 +114,7 @@ def collect(
             name=name,
             nic_mbit_s=nic_mbit_s,
             shared_paths=shared or [],
+            networks=network or [],
             interval_s=interval,
             measure_dirty=measure_dirty,
         )

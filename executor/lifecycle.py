@@ -84,9 +84,9 @@ EXIT_CODES: Mapping[RunState, int] = {
     RunState.RUNNING: 1,
     RunState.PARTIAL: 3,
     RunState.UNKNOWN: 3,
-    RunState.STOPPED: 130,
+    RunState.STOPPED: 3,
 }
-"""For scripts: 0 done or nothing to do, 1 nothing was moved, 3 applied in part, 130 stopped on request."""
+"""For scripts: 0 done or nothing to do, 1 nothing was moved, 3 applied in part or stopped on request."""
 
 
 def may_step(old: MoveState, new: MoveState) -> bool:

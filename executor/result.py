@@ -69,7 +69,7 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """0 done or nothing to do, 1 nothing was moved, 3 applied in part, 130 stopped on request."""
+        """0 done or nothing to do, 1 nothing was moved, 3 applied in part or stopped on request."""
         return EXIT_CODES[self.state]
 
     @property

@@ -233,7 +233,7 @@ class Lab:
             }
             for member in self.state.topology.hosts
         ]
-        content = {"hosts": hosts, "shared_paths": [str(self.state.folder / "shared")]}
+        content = {"hosts": hosts, "shared_paths": [str(self.state.folder / "shared")], "networks": ["br0"]}
         return yaml.safe_dump(content, sort_keys=False)
 
     def is_up(self, name: str) -> bool:

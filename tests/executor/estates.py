@@ -74,7 +74,7 @@ def plan(inventory: Inventory | None = None, of: Sequence[Move] | None = None, r
     score = Score(violations=0, penalty=0.0, objective=1.0)
     return Plan(
         inventory=inventory,
-        policy=Policy(rules=rules),
+        policy=Policy(rules=rules, limits=Limits(moves_per_host=8)),
         moves=tuple(replace(move, prediction=played.predictions[move.id]) for move in wanted),
         before=score,
         after=score,

@@ -167,7 +167,7 @@ def test_on_request_what_is_under_way_is_finished_and_nothing_else_begun(store: 
     listener = _When(MoveStarted, stop.set)
     result, hypervisor = run(store, stop=stop, on_event=listener)
     assert states(result) == ["done", "done", "pending", "pending"]
-    assert (result.state, result.exit_code) == (RunState.STOPPED, 130)
+    assert (result.state, result.exit_code) == (RunState.STOPPED, 3)
     assert [event.aborting for event in listener.events if isinstance(event, StopAsked)] == [False]
     rest = resume(str(result.run_id), hypervisor, store, actor="ann")
     assert rest.state is RunState.DONE
