@@ -1,0 +1,25 @@
+"""What is wrong: with an inventory, with a policy, with a placement, at every instant of a plan.
+
+Plain Python and never the solver: whatever an optimiser or a schedule proposes is judged here before anybody sees it.
+A *problem* is a contradiction in the input; a *violation* is a fact that breaks a rule or a capacity.
+"""
+
+from drsim.check.inventory import inventory_problems
+from drsim.check.movable import unmovable
+from drsim.check.placement import loads, penalty, rooms, violations
+from drsim.check.policy import policy_problems
+from drsim.check.replay import plan_violations
+from drsim.check.violation import SLACK, Violation
+
+__all__ = [
+    "SLACK",
+    "Violation",
+    "inventory_problems",
+    "loads",
+    "penalty",
+    "plan_violations",
+    "policy_problems",
+    "rooms",
+    "unmovable",
+    "violations",
+]

@@ -1,0 +1,203 @@
+"""Contradictions of an inventory."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+from urllib.parse import urlsplit
+
+import networkx as nx
+
+from drsim.check.violation import SLACK
+from drsim.errors import Problem
+from drsim.inventory import Inventory
+
+
+def problem(place: str, field: str | None, expected: str, remedy: str) -> Problem:
+    """Compose a problem."""
+    return Problem(place=place, field=field, expected=expected, remedy=remedy)
+
+
+def inventory_problems(inventory: Inventory) -> tuple[Problem, ...]:
+    """List the contradictions of an inventory; an overfull host is a violation, not a contradiction."""
+    return tuple(
+        itertools.chain(
+            _names(inventory), _references(inventory), _amounts(inventory), _links(inventory), _secrets(inventory)
+        )
+    )
+
+
+def _names(inventory: Inventory) -> Iterator[Problem]:
+    tables: dict[str, Sequence[Any]] = {
+        "sites": inventory.sites,
+        "hosts": inventory.hosts,
+        "datastores": inventory.datastores,
+        "networks": inventory.networks,
+        "vms": inventory.vms,
+    }
+    for table, records in tables.items():
+        for name, times in Counter(record.name for record in records).items():
+            if times > 1:
+                yield problem(
+                    f"{table} {name!r}", "name", f"the name is used {times} times.", "Give each its own name."
+                )
+            if any(not character.isprintable() for character in name):
+                yield problem(f"{table} {name!r}", "name", "it holds control characters.", "Rename it.")
+    for field in ("uuid",):
+        for value, times in Counter(vm.uuid for vm in inventory.vms if vm.uuid).items():
+            if times > 1:
+                names = ", ".join(repr(vm.name) for vm in inventory.vms if vm.uuid == value)
+                yield problem(
+                    f"vms {names}", field, f"{value} is used {times} times.", "A UUID belongs to one guest only."
+                )
+    for mac, times in Counter(nic.mac.lower() for vm in inventory.vms for nic in vm.nics if nic.mac).items():
+        if times > 1:
+            names = ", ".join(
+                repr(vm.name) for vm in inventory.vms if any((n.mac or "").lower() == mac for n in vm.nics)
+            )
+            yield problem(
+                f"vms {names}", "mac", f"{mac} is used {times} times.", "A MAC address belongs to one card only."
+            )
+    hosts = {host.name for host in inventory.hosts}
+    for site in inventory.sites:
+        if site.name in hosts:
+            yield problem(f"sites {site.name!r}", "name", "a host has the same name.", "Rename the site.")
+
+
+def _references(inventory: Inventory) -> Iterator[Problem]:
+    hosts, sites = set(inventory.host_by_name), {site.name for site in inventory.sites}
+    stores = inventory.datastore_by_name
+    networks = {network.name: set(network.hosts) for network in inventory.networks}
+
+    def unknown(place: str, field: str, kind: str, name: str, known: Iterable[str]) -> Problem:
+        some = ", ".join(sorted(known)[:5]) or "none"
+        return problem(
+            place, field, f"there is no {kind} '{name}' (there are {some}, ...).", f"Add it or name a known {kind}."
+        )
+
+    for host in inventory.hosts:
+        if host.site not in sites:
+            yield unknown(f"hosts '{host.name}'", "site", "site", host.site, sites)
+    for table, records in (("datastores", inventory.datastores), ("networks", inventory.networks)):
+        for record in records:
+            for name in record.hosts:
+                if name not in hosts:
+                    yield unknown(f"{table} '{record.name}'", "hosts", "host", name, hosts)
+    mounts = {store.name: set(store.hosts) for store in inventory.datastores}
+    for vm in inventory.vms:
+        place = f"vms '{vm.name}'"
+        if vm.host not in hosts:
+            yield unknown(place, "host", "host", vm.host, hosts)
+            continue
+        for disk in vm.disks:
+            if disk.datastore not in stores:
+                yield unknown(f"{place}, disk '{disk.name}'", "datastore", "datastore", disk.datastore, stores)
+            elif vm.host not in mounts[disk.datastore]:
+                yield problem(
+                    f"{place}, disk '{disk.name}'",
+                    "datastore",
+                    f"'{disk.datastore}' is not mounted on its host '{vm.host}'.",
+                    f"Add '{vm.host}' to the hosts of the datastore, or correct the disk.",
+                )
+        for nic in vm.nics:
+            if nic.network not in networks:
+                yield unknown(place, "network", "network", nic.network, networks)
+            elif vm.host not in networks[nic.network]:
+                yield problem(
+                    place,
+                    "network",
+                    f"'{nic.network}' is not present on its host '{vm.host}'.",
+                    f"Add '{vm.host}' to the hosts of the network, or correct the card.",
+                )
+
+
+def _amounts(inventory: Inventory) -> Iterator[Problem]:
+    tables: tuple[tuple[str, Sequence[Any]], ...] = (
+        ("hosts", inventory.hosts),
+        ("datastores", inventory.datastores),
+        ("vms", inventory.vms),
+        ("links", inventory.links),
+    )
+    for table, records in tables:
+        names = [field.name for field in fields(records[0])] if records else []
+        for record in records:
+            for name in names:
+                value = getattr(record, name)
+                if isinstance(value, float) and not math.isfinite(value):
+                    yield problem(f"{table} '{record.name}'", name, f"found {value}; expected a number.", "Correct it.")
+    for host in inventory.hosts:
+        if host.reserved_memory_mib >= host.memory_mib:
+            yield problem(
+                f"hosts '{host.name}'",
+                "reserved_memory_mib",
+                f"{host.reserved_memory_mib} MiB leave nothing of its {host.memory_mib} MiB.",
+                "Lower it.",
+            )
+        for name, times in Counter(nic.name for nic in host.nics).items():
+            if times > 1:
+                yield problem(f"hosts '{host.name}'", "nics", f"card '{name}' is listed {times} times.", "Rename one.")
+    for store in inventory.datastores:
+        if store.kind == "local" and len(store.hosts) > 1:
+            yield problem(
+                f"datastores '{store.name}'",
+                "hosts",
+                f"it is local and yet mounted on {len(store.hosts)} hosts.",
+                "Set kind to shared_fs if they see the same files, else make it one datastore a host.",
+            )
+    for vm in inventory.vms:
+        if vm.memory_used_mib is not None and vm.memory_used_mib > vm.memory_mib:
+            yield problem(
+                f"vms '{vm.name}'",
+                "memory_used_mib",
+                f"{vm.memory_used_mib:g} MiB in use are more than the {vm.memory_mib} MiB configured.",
+                "Correct the measurement or memory_mib.",
+            )
+        dirty = sum(part.size_mib for part in vm.dirty)
+        if dirty > vm.memory_mib * (1 + SLACK):
+            yield problem(
+                f"vms '{vm.name}'",
+                "dirty",
+                f"its page classes hold {dirty:g} MiB, it has {vm.memory_mib} MiB.",
+                "Make them smaller.",
+            )
+        for name, times in Counter(disk.name for disk in vm.disks).items():
+            if times > 1:
+                yield problem(f"vms '{vm.name}'", "disks", f"disk '{name}' is listed {times} times.", "Rename one.")
+
+
+def _links(inventory: Inventory) -> Iterator[Problem]:
+    sites = {site.name for site in inventory.sites}
+    graph: nx.Graph[str] = nx.Graph()
+    for link in inventory.links:
+        place = f"links '{link.name}'"
+        for field, end in (("a", link.a), ("b", link.b)):
+            if end not in sites:
+                yield problem(place, field, f"there is no site '{end}'.", "Links join sites: add it to sites.")
+        if link.a == link.b:
+            yield problem(place, "b", "both ends are the same site.", "Hosts of a site need no link: drop it.")
+        elif graph.has_edge(link.a, link.b):
+            yield problem(place, "b", "the two sites are joined twice.", "Keep one link, with the sum of the rates.")
+        else:
+            graph.add_edge(link.a, link.b)
+    for cycle in nx.cycle_basis(graph):
+        way = " -- ".join([*cycle, cycle[0]])
+        yield problem(
+            "links",
+            None,
+            f"cyclic links: {way}; the way of a migration is ambiguous.",
+            "Drop the link that is not used.",
+        )
+
+
+def _secrets(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.hosts:
+        for field in ("uri", "peer_uri"):
+            uri = getattr(host, field)
+            if uri and urlsplit(uri).password is not None:
+                yield problem(
+                    f"hosts '{host.name}'", field, "it holds a password.", "Take it out: use SSH keys or certificates."
+                )

@@ -1,0 +1,129 @@
+"""Contradictions of a policy, alone and with its inventory."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import networkx as nx
+
+from drsim.check.inventory import problem
+from drsim.errors import Problem
+from drsim.inventory import Inventory
+from drsim.policy import Apart, NotOn, Pin, Policy, Rule, RunOn, Together, select_hosts, select_vms
+
+
+def policy_problems(policy: Policy, inventory: Inventory) -> tuple[Problem, ...]:
+    """List what a policy names in vain and where its rules contradict each other."""
+    return tuple(itertools.chain(_selectors(policy, inventory), _contradictions(policy, inventory)))
+
+
+def _place(rule: Any) -> str:
+    return f"rules '{rule.name}'"
+
+
+def _selectors(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
+    for name, times in Counter(rule.name for rule in policy.rules).items():
+        if times > 1:
+            yield problem(f"rules '{name}'", "name", f"the name is used {times} times.", "Give each rule its own name.")
+    tags = {f"tag:{tag}" for vm in inventory.vms for tag in vm.tags}
+    host_words = set(inventory.host_by_name)
+    for host in inventory.hosts:
+        host_words |= {f"site:{host.site}", f"rack:{host.rack}", *(f"tag:{tag}" for tag in host.tags)}
+    for rule in policy.rules:
+        for word in rule.vms:
+            if word not in inventory.vm_by_name and word not in tags:
+                yield problem(_place(rule), "vms", f"'{word}' is no guest and no tag of one.", "Correct or drop it.")
+        for word in getattr(rule, "hosts", ()):
+            if word not in host_words:
+                yield problem(_place(rule), "hosts", f"'{word}' selects no host.", "Correct or drop it.")
+
+
+def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
+    must: list[Rule] = [rule for rule in policy.rules if rule.strength == "must"]
+    graph: nx.Graph[str] = nx.Graph()
+    graph.add_nodes_from(vm.name for vm in inventory.vms)
+    for rule in must:
+        if isinstance(rule, Together):
+            names = [vm.name for vm in select_vms(rule.vms, inventory)]
+            graph.add_edges_from(itertools.pairwise(names), rule=rule.name)
+    group_of = {name: group for group in nx.connected_components(graph) if len(group) > 1 for name in group}
+    everywhere = set(inventory.host_by_name)
+    allowed: dict[str, set[str]] = defaultdict(lambda: set(everywhere))
+    said: dict[str, list[str]] = defaultdict(list)
+    held: dict[str, str] = {vm.name: "it is unmovable" for vm in inventory.vms if vm.unmovable_reason}
+    for rule in must:
+        names = [vm.name for vm in select_vms(rule.vms, inventory)]
+        if isinstance(rule, RunOn | NotOn):
+            hosts = {host.name for host in select_hosts(rule.hosts, inventory)}
+            for name in names:
+                allowed[name] &= hosts if isinstance(rule, RunOn) else everywhere - hosts
+                said[name].append(rule.name)
+        elif isinstance(rule, Pin):
+            held.update(dict.fromkeys(names, f"rule '{rule.name}' pins it"))
+    for name, why in held.items():
+        host = inventory.vm_by_name[name].host
+        if host not in allowed[name]:
+            rules = ", ".join(f"'{one}'" for one in said[name])
+            yield problem(
+                f"rules {rules}", "hosts", f"'{name}' is on {host} and {why}; this forbids {host}.", "Drop one."
+            )
+    for rule in must:
+        if isinstance(rule, Apart):
+            yield from _apart_problems(rule, inventory, group_of, allowed, held)
+    for group in {id(group): group for group in group_of.values()}.values():
+        homes = {inventory.vm_by_name[name].host for name in group if name in held}
+        common = set.intersection(*(allowed[name] for name in group))
+        edges: Any = graph.subgraph(group).edges(data="rule")
+        rules = ", ".join(sorted({repr(name) for _, _, name in edges}))
+        if len(homes) > 1:
+            some = ", ".join(f"'{name}' on {inventory.vm_by_name[name].host}" for name in sorted(group) if name in held)
+            yield problem(f"rules {rules}", "vms", f"kept together, yet held apart: {some}.", "Free all but one.")
+        elif not common:
+            others = sorted({rule for name in group for rule in said[name]})
+            yield problem(
+                f"rules {rules}", "vms", f"no host suits all of them because of {others}.", "Drop one of these."
+            )
+        else:
+            need = sum(inventory.vm_by_name[name].memory_mib for name in group)
+            room = max(inventory.host_by_name[name].guest_memory_mib for name in common)
+            if need > room:
+                yield problem(
+                    f"rules {rules}",
+                    "vms",
+                    f"together they have {need} MiB; the largest host that they may use holds {room:.0f} MiB.",
+                    "Take guests out of the rule.",
+                )
+    for name, hosts in list(allowed.items()):
+        if not hosts and name not in group_of:
+            rules = ", ".join(f"'{one}'" for one in said[name])
+            yield problem(f"rules {rules}", "hosts", f"they leave no host for '{name}'.", "Widen or drop one of them.")
+
+
+def _apart_problems(
+    rule: Apart,
+    inventory: Inventory,
+    group_of: Mapping[str, set[str]],
+    allowed: Mapping[str, set[str]],
+    held: Mapping[str, str],
+) -> Iterator[Problem]:
+    names = [vm.name for vm in select_vms(rule.vms, inventory)]
+    homes: dict[str, str] = {}
+    groups: dict[int, str] = {}
+    for name in names:
+        group = group_of.get(name)
+        if group is not None:
+            other = groups.setdefault(id(group), name)
+            if other != name:
+                expected = f"'{other}' and '{name}' must be apart, and other rules keep them together."
+                yield problem(_place(rule), "vms", expected, "Drop one of the rules.")
+        host = inventory.vm_by_name[name].host
+        if name in held and homes.setdefault(host, name) != name:
+            expected = f"'{homes[host]}' and '{name}' must be apart, are both on {host} and cannot leave it."
+            yield problem(_place(rule), "vms", expected, "Free one of them.")
+    hosts = set().union(*(allowed[name] for name in names)) if names else set()
+    if len(hosts) < len(names):
+        expected = f"{len(names)} guests must be apart and only {len(hosts)} hosts are allowed to them."
+        yield problem(_place(rule), "vms", expected, "Allow more hosts or take guests out.")
