@@ -13,7 +13,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 
@@ -24,6 +23,9 @@ NOTHING_TO_DO, ERROR, PROPOSED, IN_PART = 0, 1, 2, 3
 """Exit codes."""
 
 COMMANDS_GROUP = "drsim.commands"
+
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""What a wrong option or a missing argument raises; typer does not export it by name."""
 
 app = typer.Typer(
     name="drsim",
@@ -292,10 +294,10 @@ def main() -> None:
             print_json({"error": str(error)})
         sys.stderr.write(f"Error: {error}\n")
         code = ERROR
-    except click.UsageError as error:
-        error.show()
+    except USAGE_ERROR as error:
+        sys.stderr.write(f"Error: {error.format_message()} See 'drsim --help'.\n")
         code = ERROR
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("Stopped.\n")
         code = ERROR
     sys.exit(code or 0)

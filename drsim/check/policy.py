@@ -81,6 +81,10 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
         if len(homes) > 1:
             some = ", ".join(f"'{name}' on {inventory.vm_by_name[name].host}" for name in sorted(group) if name in held)
             yield problem(f"rules {rules}", "vms", f"kept together, yet held apart: {some}.", "Free all but one.")
+        elif common and not homes <= common:
+            others = sorted({rule for name in group for rule in said[name]})
+            expected = f"one of them stays on {', '.join(homes)}, which {others} forbid to another of them."
+            yield problem(f"rules {rules}", "vms", expected, "Drop one of these.")
         elif not common:
             others = sorted({rule for name in group for rule in said[name]})
             yield problem(

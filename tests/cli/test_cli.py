@@ -160,6 +160,10 @@ def test_schema(drsim: Run, kind: str) -> None:
         (("resume", "r0099"), "r0099"),
         (("collect",), "--hosts-file"),
         (("schema", "house"), "inventory, policy or plan"),
+        (("plan",), "INVENTORY"),
+        (("plan", CLUSTER, "--nope"), "--nope"),
+        (("plan", CLUSTER, "--time-limit", "soon"), "--time-limit"),
+        (("nothing",), "nothing"),
         (("lab", "status", "--name", "none"), "none"),
     ],
 )
