@@ -151,4 +151,6 @@ def from_lines(text: str) -> tuple[tuple[Record, ...], tuple[Problem, ...]]:
             records.append(Record(**content))
         else:
             problems.append(_problem(f"audit export, line {number}", "This is not an audit record."))
+    if not problems and to_lines(records) != text:
+        problems.append(_problem("audit export", "It is not written as drsim writes it: something was changed in it."))
     return tuple(records), tuple(problems)
