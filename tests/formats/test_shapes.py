@@ -19,7 +19,8 @@ from drsim.synthetic import cluster, demo
 DATA = Path(__file__).parents[2] / "data"
 BENCH = os.environ.get("DRSIM_BENCH_DATA")
 
-words = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=8).filter(str.isprintable)
+letters = st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"])
+words = st.text(letters, min_size=1, max_size=8).filter(str.isprintable)
 amounts = st.floats(0.0, 1e6, allow_nan=False)
 
 
