@@ -200,6 +200,15 @@ class Inventory:
         return {vm.name: vm for vm in self.vms}
 
     @cached_property
+    def vm_numbers(self) -> dict[str, tuple[int, ...]]:
+        """Places of the guests in `vms`, by name and by ``tag:LABEL``: what selectors of rules are looked up in."""
+        numbers: dict[str, list[int]] = {}
+        for number, vm in enumerate(self.vms):
+            for key in (vm.name, *(f"tag:{tag}" for tag in vm.tags)):
+                numbers.setdefault(key, []).append(number)
+        return {key: tuple(found) for key, found in numbers.items()}
+
+    @cached_property
     def datastore_by_name(self) -> dict[str, Datastore]:
         """Datastores by name."""
         return {datastore.name: datastore for datastore in self.datastores}

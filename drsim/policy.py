@@ -116,8 +116,8 @@ class Policy:
 
 def select_vms(selectors: Iterable[str], inventory: Inventory) -> tuple[Vm, ...]:
     """List the guests that the selectors name, each once, in the inventory's order; unknown names select nothing."""
-    chosen = set(selectors)
-    return tuple(vm for vm in inventory.vms if vm.name in chosen or any(f"tag:{tag}" in chosen for tag in vm.tags))
+    numbers = {number for selector in selectors for number in inventory.vm_numbers.get(selector, ())}
+    return tuple(inventory.vms[number] for number in sorted(numbers))
 
 
 def select_hosts(selectors: Iterable[str], inventory: Inventory) -> tuple[Host, ...]:

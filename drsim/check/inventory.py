@@ -197,7 +197,12 @@ def _secrets(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.hosts:
         for field in ("uri", "peer_uri"):
             uri = getattr(host, field)
-            if uri and urlsplit(uri).password is not None:
+            try:
+                password = urlsplit(uri or "").password
+            except ValueError as error:
+                yield problem(f"hosts '{host.name}'", field, f"it is no URI: {error}.", "Correct it.")
+                continue
+            if password is not None:
                 yield problem(
                     f"hosts '{host.name}'", field, "it holds a password.", "Take it out: use SSH keys or certificates."
                 )

@@ -47,7 +47,12 @@ def unmovable(inventory: Inventory, policy: Policy, vm: Vm, target: Host, topolo
 
 def _forbidden(inventory: Inventory, policy: Policy, vm: Vm, target: Host) -> str | None:
     names = {vm.name, *(f"tag:{tag}" for tag in vm.tags)}
-    words = {target.name, f"site:{target.site}", f"rack:{target.rack}", *(f"tag:{tag}" for tag in target.tags)}
+    words = {
+        target.name,
+        f"site:{target.site}",
+        *((f"rack:{target.rack}",) if target.rack else ()),
+        *(f"tag:{tag}" for tag in target.tags),
+    }
     for rule in policy.rules:
         if rule.strength != "must" or names.isdisjoint(rule.vms):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from dataclasses import asdict
 from pathlib import Path
@@ -48,10 +49,17 @@ def read_policy(path: str | Path) -> Policy:
     if place.startswith(PREFIX):
         return read_neutral(place.removeprefix(PREFIX))[1]
     text = read_text(path, PolicyError, "a policy file (YAML)")
-    if text.count("*") > 1000:
-        raise refuse(PolicyError, place, "it refers to itself thousands of times.", "Write the rules out.")
+    if re.search(r"(^|[\s\[{,:-])[&*][\w.]+", text):
+        raise refuse(
+            PolicyError,
+            place,
+            "it uses anchors or aliases (& and *).",
+            "Write the rules out; quote texts that begin so.",
+        )
     try:
         data = yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise refuse(PolicyError, place, "it is nested too deeply.", "Write it flat.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -72,7 +80,7 @@ def read_policy(path: str | Path) -> Policy:
             remedy="Correct it.",
         )
         for rule in (rules if isinstance(rules, list) else [])
-        if not isinstance(rule, dict) or rule.get("kind") not in kinds
+        if not isinstance(rule, dict) or not isinstance(rule.get("kind"), str) or rule["kind"] not in kinds
     ]
     if bad:
         raise PolicyError(*bad)

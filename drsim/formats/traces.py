@@ -41,7 +41,7 @@ def _rows(path: Path, *needed: str) -> list[dict[str, str]]:
 def read_huawei(folder: str | Path, requests: str = "VM_data_C4.csv") -> tuple[Inventory, Policy]:
     """Read the topology-aware placement data set of Huawei Cloud: dual-NUMA hosts, racks, requests in groups.
 
-    Collocation groups become ``together``, anti-collocation and fault-domain groups ``apart`` (fault domains ask for
+    Affinity groups become ``together``, anti-affinity and fault-domain groups ``apart`` (fault domains ask for
     different racks, which is more than today's rules say; NUMA nodes are summed). Requests that fit nowhere are left
     out.
 
@@ -86,7 +86,7 @@ def read_huawei(folder: str | Path, requests: str = "VM_data_C4.csv") -> tuple[I
         members = tuple(name for name in names if name in placed)
         if len(members) < 2:
             continue
-        kind = Together if strategy == "collocation" else Apart
+        kind = Together if strategy == "affinity" else Apart
         rules.append(kind(name=f"{strategy} {group}", vms=members, strength="should"))
     inventory = Inventory(name="huawei", sites=(Site(name="cloud"),), hosts=hosts, vms=vms)
     return inventory, Policy(rules=tuple(rules))

@@ -71,6 +71,8 @@ def parse_json(text: str, place: str, error: type[DataError]) -> dict[str, Any]:
         raise refuse(error, place, expected, "Correct it there; the file may be cut off.") from found
     except RecursionError as found:
         raise refuse(error, place, "it is nested too deeply.", "Name a file written by drsim.") from found
+    except ValueError as found:
+        raise refuse(error, place, "it holds a number of too many digits.", "Correct it.") from found
     if not isinstance(data, dict):
         raise refuse(error, place, f"found {_shown(data)}; expected an object.", "See 'drsim schema'.")
     return data
@@ -121,17 +123,33 @@ def build(kind: type[T], data: dict[str, Any], place: str, error: type[DataError
     problems = list(_unknown_keys(kind, data, place))
     if not problems:
         try:
-            text = json.dumps(data)
+            text = json.dumps(data, allow_nan=False)
             noun: Any = kind
             built: T = adapter(noun).validate_json(text, strict=strict)
             return built
         except ValidationError as found:
-            problems = [_translated(detail, data, place) for detail in found.errors(include_url=False)]
+            details = [detail for detail in found.errors(include_url=False) if _is_meant(detail["loc"], data)]
+            problems = [_translated(detail, data, place) for detail in details]
+        except (TypeError, ValueError, RecursionError) as found:
+            expected = f"it holds what no field takes: {str(found).splitlines()[0]}."
+            raise refuse(error, place, expected, "Put plain finite numbers and texts there; quote dates.") from found
     shown = problems[:SHOWN]
     if len(problems) > SHOWN:
         rest = f"there are {len(problems) - SHOWN} more problems."
         shown.append(Problem(place=place, expected=rest, remedy="Correct these first."))
     raise error(*shown)
+
+
+def _is_meant(location: tuple[Any, ...], data: Any) -> bool:
+    """Whether a refusal is about the kind of rule that stands there; each other kind refuses it, too."""
+    for part in location:
+        if isinstance(part, str) and part in _tags() and isinstance(data, dict) and "kind" in data:
+            return part.lower() == str(data["kind"]).replace("_", "")
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return True
+    return True
 
 
 def _translated(detail: Any, data: Any, place: str) -> Problem:

@@ -73,6 +73,7 @@ CONTENT = [
     (top(sites=SITES, links=RING), ["links", "cyclic links", "Drop"]),
     (top(links=[{"a": "main", "b": "main", "bandwidth_mbit_s": 1.0}]), ["links 'main--main'", "same site"]),
     (top(hosts={}), ["hosts", "list"]),
+    (host("h1", uri="qemu://[h1/system"), ["hosts 'h1'", "uri", "no URI"]),
     (top(format_version=9), ["format_version", "9", "version 1"]),
     (top(format="something"), ["format", "something", "drsim-inventory"]),
 ]
@@ -110,6 +111,7 @@ def test_a_wrong_record_is_named(tmp_path: Path, change: Callable[[dict[str, Any
         (b'{"format": "drsim-inventory", "hosts": [', ["line 1, column"]),
         (b'{"format": "drsim-inventory", "name": NaN}', ["NaN"]),
         (b"<html>", ["not JSON"]),
+        (b'{"format": ' + b"9" * 5000 + b"}", ["too many digits"]),
         (b"[" * 5000, ["nested"]),
     ],
 )
@@ -165,6 +167,10 @@ HEAD = "format: drsim-policy\nformat_version: 1\n"
         (HEAD + "limits: {moves_per_host: 0}", ["moves_per_host", "at least 1"]),
         (HEAD + "limits: {memory_headroom: 2}", ["memory_headroom", "at most 0.95"]),
         ("- 1", ["mapping"]),
+        (HEAD + "rules: [{kind: apart, name: 2026-01-01, vms: [x]}]", ["quote dates"]),
+        (HEAD + "rules: [{kind: [a], name: a, vms: [x]}]", ["rules 'a'", "kind"]),
+        (HEAD + "rules: [{kind: apart, name: a, vms: [x], price: .inf}]", ["finite"]),
+        (HEAD + "a: &a [x]\nrules: *a", ["anchors"]),
     ],
 )
 def test_a_wrong_policy_is_refused(tmp_path: Path, text: str, words: list[str]) -> None:
