@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from drsim.check.movable import unmovable
 from drsim.check.placement import RESOURCES, loads, rooms, violations
@@ -78,7 +79,8 @@ class _Replay:
             yield self._say("order", move.id, text, remedy, number)
         if sum(other.vm == move.vm for other in wave) > 1:
             yield self._say("order", move.id, f"'{move.vm}' is moved twice in wave {number}.", remedy, number)
-        if why := unmovable(self._inventory, self._policy, vm, target, self._topology):
+        here = replace(vm, host=self._place[move.vm])  # a second leg begins where the first one ended
+        if why := unmovable(self._inventory, self._policy, here, target, self._topology):
             yield self._say("target", move.id, f"Move {move.id} to {move.target}: {why}.", remedy, number)
 
     def _limits(self, wave: Sequence[Move], number: int) -> Iterator[Violation]:
@@ -105,7 +107,7 @@ class _Replay:
     def _play(self, wave: Sequence[Move], number: int) -> Iterator[Violation]:
         """Let the targets hold all that comes, then let the sources go."""
         vms = self._inventory.vm_by_name
-        present = {vm: {host} for vm, host in self._place.items() if vm in {move.vm for move in wave}}
+        present = {move.vm: {self._place[move.vm]} for move in wave}
         for move in wave:
             vm = vms[move.vm]
             for index, amount in enumerate((vm.memory_mib, vm.vcpus, vm.cpu_cores)):
@@ -119,7 +121,7 @@ class _Replay:
         for move in wave:
             for rule, names in self._apart[move.vm]:
                 for other in names:
-                    if other == move.vm or vms[other].host == vms[move.vm].host:
+                    if other == move.vm:
                         continue
                     if move.target in present.get(other, {self._place[other]}):
                         pair = f"'{move.vm}' and '{other}'"
