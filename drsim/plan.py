@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge
 
 from drsim.inventory import Inventory, fingerprint
 from drsim.placement import Placement
 from drsim.policy import Objective, Policy
+from drsim.transfer import Transfer
 from drsim.units import About
 
 FORMAT_VERSION = 1
 """Version of the plan format that this code reads and writes."""
-
-Mode = Literal["precopy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +46,11 @@ class Move:
     reason: Annotated[str, About("Why, in one sentence.")]
     wave: Annotated[int, Ge(1), About("Wave that it belongs to; a wave starts when the one before has ended.")] = 1
     stop_over: Annotated[bool, About("Whether it only makes room: the guest moves on in a later wave.")] = False
-    mode: Annotated[Mode, About("How memory is moved.")] = "precopy"
+    transfer: Annotated[Transfer, About("How it travels.")] = field(default_factory=Transfer)
     max_downtime_ms: Annotated[float, About("Downtime limit given to the hypervisor.", "ms")] = 300.0
+    first_downtime_ms: Annotated[
+        float | None, About("Limit to begin with; raised while passes get no shorter, to the limit at most.", "ms")
+    ] = None
     bandwidth_mbit_s: Annotated[float | None, About("Bandwidth cap.", "Mbit/s")] = None
     copy_disks: Annotated[tuple[str, ...], About("Disks that the target does not see and that move along.")] = ()
     prediction: Annotated[Prediction | None, About("Expected cost.")] = None

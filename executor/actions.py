@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drsim.plan import Mode, Move, Plan
+from drsim.plan import Move, Plan
+from drsim.transfer import Transfer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +22,8 @@ class Action:
         UUID of the guest.
     connect, peer : str or None
         libvirt URI of the source for the controller, and of the target for the source.
-    mode : str
-        How memory is moved.
+    transfer : Transfer
+        How it travels.
     max_downtime_ms : float
         Downtime limit given to the hypervisor, ms.
     bandwidth_mbit_s : float or None
@@ -41,14 +42,14 @@ class Action:
     target: str
     connect: str | None
     peer: str | None
-    mode: Mode
+    transfer: Transfer
     max_downtime_ms: float
     bandwidth_mbit_s: float | None
     copy_disks: tuple[str, ...]
     first: tuple[str, ...]
 
     def __str__(self) -> str:
-        extras = [f"mode {self.mode}", f"downtime at most {self.max_downtime_ms:g} ms"]
+        extras = [*_settings(self.transfer), f"downtime at most {self.max_downtime_ms:g} ms"]
         if self.bandwidth_mbit_s is not None:
             extras.append(f"at most {self.bandwidth_mbit_s:g} Mbit/s")
         if self.copy_disks:
@@ -83,9 +84,29 @@ def _action(move: Move, plan: Plan) -> Action:
         target=target.name,
         connect=source.uri,
         peer=target.peer_uri or target.uri,
-        mode=move.mode,
+        transfer=move.transfer,
         max_downtime_ms=move.max_downtime_ms,
         bandwidth_mbit_s=move.bandwidth_mbit_s,
         copy_disks=move.copy_disks,
         first=tuple(first),
     )
+
+
+def _settings(transfer: Transfer) -> list[str]:
+    """Name the mode, and every setting that is not what it is by default."""
+    said = [f"mode {transfer.mode}"]
+    if transfer.mode == "hybrid":
+        said[0] += f" after {transfer.precopy_passes} passes"
+    if transfer.transport != "peer_to_peer":
+        said.append(transfer.transport)
+    if transfer.tls:
+        said.append("TLS")
+    if transfer.auto_converge:
+        said.append("auto-converge")
+    if transfer.parallel_connections:
+        said.append(f"multifd with {transfer.parallel_connections} streams")
+    if transfer.compression != "none":
+        said.append(transfer.compression)
+    if transfer.timeout_s is not None:
+        said.append(f"given up after {transfer.timeout_s:g} s")
+    return said

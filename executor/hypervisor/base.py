@@ -64,6 +64,8 @@ class Progress:
         What is under way.
     sent_mib, remaining_mib : float
         Memory and disks together, MiB.
+    memory_left_mib : float
+        Memory of that which is left, MiB.
     rate_mib_s, dirty_rate_mib_s : float or None
         Transfer rate and dirty rate as the hypervisor reports them, MiB/s.
     elapsed_s : float
@@ -76,6 +78,7 @@ class Progress:
     phase: Phase
     sent_mib: float
     remaining_mib: float
+    memory_left_mib: float = 0.0
     rate_mib_s: float | None = None
     dirty_rate_mib_s: float | None = None
     elapsed_s: float

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import posixpath
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,16 +14,28 @@ from typing import Any
 from drsim.errors import DataError, HypervisorError
 from drsim.inventory import Inventory, Vm
 from drsim.plan import Move
-from drsim.units import MIB, MIB_S_PER_MBIT_S
+from drsim.transfer import contradictions
 from executor.collect import collect_estate
 from executor.estate import estate_of
-from executor.hypervisor.base import HostFacts, Outcome, ProgressListener, Sighting, Verdict, Whereabouts, judge
+from executor.hypervisor.base import (
+    HostFacts,
+    Outcome,
+    Progress,
+    ProgressListener,
+    Sighting,
+    Verdict,
+    Whereabouts,
+    judge,
+)
 from executor.hypervisor.libvirt_bounded import Failed, run_bounded
 from executor.hypervisor.libvirt_connect import OPEN_TIMEOUT_S, Connections, load_libvirt, message
 from executor.hypervisor.libvirt_domain import parse_domain
-from executor.hypervisor.libvirt_host import parse_capabilities, parse_pool
+from executor.hypervisor.libvirt_flags import migration_flags, migration_parameters
+from executor.hypervisor.libvirt_host import parse_capabilities
 from executor.hypervisor.libvirt_read import domain_state, host_memory_mib
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
+from executor.hypervisor.libvirt_volumes import free_mib, make_room
+from executor.steer import Sight, Steering
 
 POLL_S = 0.2
 """Time between two looks at a job, seconds."""
@@ -152,7 +164,7 @@ class LibvirtKvm:
                 memory, vcpus = memory + config.memory_mib, vcpus + config.vcpus
                 used_bridges |= {nic.bridge for nic in config.nics if nic.bridge}
         bridges = self._bridges(connection)
-        pools = self._pools(connection)
+        pools = free_mib(connection)
         unchecked = [] if bridges is not None else ["bridges"]
         return HostFacts(
             host=host,
@@ -182,43 +194,77 @@ class LibvirtKvm:
         except self._libvirt.libvirtError:
             return None
 
-    def _pools(self, connection: Any) -> dict[str, float | None]:
-        """Free MiB of the active storage pools by their path; empty if the host has no storage driver."""
-        free: dict[str, float | None] = {}
-        with contextlib.suppress(self._libvirt.libvirtError):
-            for pool in connection.listAllStoragePools(self._libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-                path = parse_pool(pool.XMLDesc(0), place="pool", capacity_mib=None, used_mib=None).path
-                if path:
-                    free[path] = pool.info()[3] / MIB
-        return free
-
     # Acting
 
     def migrate(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
-        """Migrate a guest peer to peer; see `Hypervisor.migrate`."""
+        """Migrate a guest; see `Hypervisor.migrate`."""
+        steering = Steering(move)
+        try:
+            call, domain = self._begin(move, vm, steering)
+        except (HypervisorError, self._libvirt.libvirtError) as error:
+            return self._follow(move, vm, on_progress, cause=message(error))
+        last: list[Progress] = []
+
+        def tell(progress: Progress) -> None:
+            last[:] = [progress]
+            on_progress(progress)
+
+        given_up = ""
+        # Post-copy begins when it is told to: look often, so that not much more than its passes are sent before.
+        poll_s = POLL_S / 4 if move.transfer.may_postcopy else POLL_S
+        began = time.monotonic()
+        while not call.wait(poll_s):
+            given_up = self._steer(steering, domain, self._report(move, domain, tell)) or given_up
+        wall_s = time.monotonic() - began
+        # The call tells why, the looking tells what: an error may be raised after the guest has moved.
+        cause = given_up or ("" if call.error is None else message(call.error))
+        outcome = self._follow(move, vm, tell, cause=cause)
+        if outcome.status == "moved" and outcome.total_time_s is None:  # no hypervisor kept count: post-copy
+            outcome = replace(outcome, total_time_s=wall_s, **({} if not last else _counted(last[0])))
+        return outcome
+
+    def _begin(self, move: Move, vm: Vm, steering: Steering) -> tuple[_Call, Any]:
+        """Start the migration; raise what keeps it from starting."""
+        if wrong := contradictions(move.transfer, copies_disks=bool(move.copy_disks)):
+            raise HypervisorError("; ".join(wrong))
         target = self._inventory.host_by_name.get(move.target)
         peer_uri = (target.peer_uri or target.uri) if target else None
         if peer_uri is None:
-            cause = f"host '{move.target}' has no URI by which '{move.source}' could reach it"
-            return self._follow(move, vm, on_progress, cause=cause)
-        try:
-            domain = self._domain(move.source, vm)
-            if domain is None:
-                return self._follow(move, vm, on_progress, cause=f"there is no guest '{vm.name}' on {move.source}")
-            missing = self._missing_volumes(move, vm)
-            flags = self._flags(move, domain)
-        except (HypervisorError, self._libvirt.libvirtError) as error:
-            return self._follow(move, vm, on_progress, cause=message(error))
-        if missing:
-            return self._follow(move, vm, on_progress, cause=missing)
+            raise HypervisorError(f"host '{move.target}' has no URI by which '{move.source}' could reach it")
+        domain = self._domain(move.source, vm)
+        if domain is None:
+            raise HypervisorError(f"there is no guest '{vm.name}' on {move.source}")
+        if move.copy_disks:
+            paths = [disk.path or disk.name for disk in vm.disks if disk.name in move.copy_disks]
+            make_room(self._connections.get(move.target), paths, host=move.target)
+        flags = migration_flags(self._libvirt, move, persistent=bool(domain.isPersistent()))
+        parameters = migration_parameters(self._libvirt, move, vm)
         # Set before the start so that it holds from the first pass on; QEMU keeps it for the migration to come.
         with contextlib.suppress(self._libvirt.libvirtError):
-            domain.migrateSetMaxDowntime(max(1, round(move.max_downtime_ms)))
-        call = _Call(lambda: domain.migrateToURI3(peer_uri, self._parameters(move), flags))
-        while not call.wait(POLL_S):
-            self._report(move, domain, on_progress)
-        # The call tells why, the looking tells what: an error may be raised after the guest has moved.
-        return self._follow(move, vm, on_progress, cause="" if call.error is None else message(call.error))
+            domain.migrateSetMaxDowntime(round(steering.downtime_ms))
+        if move.transfer.transport == "direct":
+            peer = self._connections.get(move.target)
+            return _Call(lambda: domain.migrate3(peer, parameters, flags)), domain
+        return _Call(lambda: domain.migrateToURI3(peer_uri, parameters, flags)), domain
+
+    def _steer(self, steering: Steering, domain: Any, progress: Progress | None) -> str:
+        """Do what the migration needs now; return why it was given up, if it was."""
+        if progress is None:
+            return ""
+        left_mib = progress.memory_left_mib
+        step = steering.next(Sight(elapsed_s=progress.elapsed_s, rounds=progress.rounds, remaining_mib=left_mib))
+        if step is None:
+            return ""
+        # It may have ended since the look; then there is nothing to steer.
+        with contextlib.suppress(self._libvirt.libvirtError):
+            if step.kind == "downtime":
+                domain.migrateSetMaxDowntime(round(step.downtime_ms))
+            elif step.kind == "postcopy":
+                domain.migrateStartPostCopy(0)
+            else:
+                domain.abortJob()
+                return step.why
+        return ""
 
     def watch(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
         """Follow a migration that its controller left behind; see `Hypervisor.watch`."""
@@ -241,45 +287,16 @@ class LibvirtKvm:
             if error.get_error_code() not in gone:  # else it ended by itself meanwhile
                 raise HypervisorError(f"Move {move.id}: {move.source} did not abort: {message(error)}.") from error
 
-    def _flags(self, move: Move, domain: Any) -> int:
-        lv = self._libvirt
-        flags = lv.VIR_MIGRATE_LIVE | lv.VIR_MIGRATE_PEER2PEER | lv.VIR_MIGRATE_ABORT_ON_ERROR
-        if domain.isPersistent():
-            flags |= lv.VIR_MIGRATE_PERSIST_DEST | lv.VIR_MIGRATE_UNDEFINE_SOURCE
-        if move.copy_disks:
-            flags |= lv.VIR_MIGRATE_NON_SHARED_DISK
-        return int(flags)
-
-    def _parameters(self, move: Move) -> dict[str, object]:
-        lv = self._libvirt
-        parameters: dict[str, object] = {}
-        if move.bandwidth_mbit_s is not None:  # libvirt takes whole MiB/s
-            parameters[lv.VIR_MIGRATE_PARAM_BANDWIDTH] = max(1, int(move.bandwidth_mbit_s * MIB_S_PER_MBIT_S))
-        if move.copy_disks:
-            parameters[lv.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(move.copy_disks)
-        return parameters
-
-    def _missing_volumes(self, move: Move, vm: Vm) -> str:
-        """Say which disks the target's libvirt could neither find nor make; empty if it can take all of them."""
-        if not move.copy_disks:
-            return ""
-        pools = self._pools(self._connections.get(move.target))
-        folders = {disk.name: posixpath.dirname(disk.path or "") for disk in vm.disks if disk.name in move.copy_disks}
-        homeless = sorted(f"{name} ({folder})" for name, folder in folders.items() if folder not in pools)
-        if not homeless:
-            return ""
-        return (
-            f"{move.target} has no active storage pool at the folder of {', '.join(homeless)}, so that libvirt cannot "
-            "make the volume there; define and start one (virsh pool-define-as), or move the disk to shared storage"
-        )
-
-    def _report(self, move: Move, domain: Any, on_progress: ProgressListener) -> None:
+    def _report(self, move: Move, domain: Any, on_progress: ProgressListener) -> Progress | None:
         try:
             stats = domain.jobStats()
         except self._libvirt.libvirtError:
-            return  # it has just gone; the look at both ends decides
-        if stats.get("type", 0) != self._libvirt.VIR_DOMAIN_JOB_NONE:
-            on_progress(progress_of(move.id, stats))
+            return None  # it has just gone; the look at both ends decides
+        if stats.get("type", 0) == self._libvirt.VIR_DOMAIN_JOB_NONE:
+            return None
+        progress = progress_of(move.id, stats)
+        on_progress(progress)
+        return progress
 
     def _follow(self, move: Move, vm: Vm, on_progress: ProgressListener, *, cause: str) -> Outcome:
         """Look at both ends until the migration has ended and the picture is clear, then say what it is."""
@@ -322,9 +339,17 @@ class LibvirtKvm:
             domain = self._domain(move.target, vm)
             if domain is not None:
                 stats = domain.jobStats(lv.VIR_DOMAIN_JOB_STATS_COMPLETED | lv.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED)
-        note = f"It moved although libvirt reported: {cause.rstrip('.')}." if cause else ""
+        notes = [f"It moved although libvirt reported: {cause.rstrip('.')}."] if cause else []
         figures: dict[str, Any] = figures_of(stats)
-        return Outcome(status="moved", reason=note, **figures)
+        stood_ms = figures["downtime_ms"]
+        if stood_ms is not None and stood_ms > move.max_downtime_ms:
+            notes.append(f"It stood still for {stood_ms:.0f} ms, longer than its limit of {move.max_downtime_ms:g} ms.")
+        return Outcome(status="moved", reason=" ".join(notes), **figures)
+
+
+def _counted(last: Progress) -> dict[str, Any]:
+    """Return the figures of an outcome as far as the last look at a migration tells them."""
+    return {"sent_mib": last.sent_mib, "rounds": last.rounds}
 
 
 class _Call:

@@ -101,6 +101,12 @@ def domain_state(domain: Any) -> tuple[VmState, bool, bool]:
             job.get("type") in (libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
             and job.get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
         )
+    # The job of a post-copy that lost its connection stays for good: what is left is for a person to recover.
+    if (number, reason) in (
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED),
+        (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED),
+    ):
+        return state, False, False
     # A copy that waits for memory is paused "starting up", then paused "migration", as is the source while it hands
     # over; which of the two it is, only the job tells.
     incoming = state == "paused" and (arriving or reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)

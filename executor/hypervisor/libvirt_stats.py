@@ -38,6 +38,7 @@ def progress_of(move_id: str, stats: Mapping[str, Any]) -> Progress:
         phase=phase,
         sent_mib=(memory + disk) / MIB,
         remaining_mib=(left + disk_left) / MIB,
+        memory_left_mib=left / MIB,
         rate_mib_s=rate / MIB if rate else None,
         dirty_rate_mib_s=None if dirty is None else float(dirty) * float(stats.get("memory_page_size", 4096)) / MIB,
         elapsed_s=float(stats.get("time_elapsed", 0)) / 1000,
