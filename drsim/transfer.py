@@ -37,6 +37,20 @@ class Transfer:
     auto_converge: Annotated[bool, About("Whether QEMU may slow the guest down until passes get short enough.")] = False
     parallel_connections: Annotated[int, Ge(0), Le(255), About("multifd streams; 0 is one ordinary stream.")] = 0
     compression: Annotated[Compression, About("none; xbzrle (pages sent before); zstd (needs multifd).")] = "none"
+    synchronous_writes: Annotated[
+        bool,
+        About(
+            "Copied disks: whether a write of the guest ends when it is on both ends. Without it a copy never comes to "
+            "rest on a guest that writes more often than once a round trip; with it each write takes that long."
+        ),
+    ] = False
+    replace_leftovers: Annotated[
+        bool,
+        About(
+            "Copied disks: whether a file of the same path and size on the target, which no guest there uses, may be "
+            "overwritten: what an earlier move of the guest left behind."
+        ),
+    ] = False
     timeout_s: Annotated[float | None, Gt(0), About("It is given up after so long; the guest stays.", "s")] = None
 
     @property

@@ -107,6 +107,10 @@ def _settings(transfer: Transfer) -> list[str]:
         said.append(f"multifd with {transfer.parallel_connections} streams")
     if transfer.compression != "none":
         said.append(transfer.compression)
+    if transfer.synchronous_writes:
+        said.append("synchronous disk writes")
+    if transfer.replace_leftovers:
+        said.append("replacing leftovers")
     if transfer.timeout_s is not None:
         said.append(f"given up after {transfer.timeout_s:g} s")
     return said

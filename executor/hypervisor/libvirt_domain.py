@@ -45,6 +45,8 @@ class DiskConfig:
         Path, network name or ``pool/volume``.
     protocol : str or None
         Of a network disk: ``rbd``, ``iscsi``, ``nfs``, ...
+    image_format : str
+        ``raw``, ``qcow2``, ...
     """
 
     target: str
@@ -52,6 +54,7 @@ class DiskConfig:
     kind: str
     location: str
     protocol: str | None = None
+    image_format: str = "raw"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +203,7 @@ def _disks(root: ET.Element) -> list[DiskConfig]:
         else:
             location = next((source.get(key, "") for key in _SOURCE_ATTRIBUTES if source.get(key)), "")
         if location:
+            driver = element.find("driver")
             found.append(
                 DiskConfig(
                     target=target.get("dev", ""),
@@ -207,6 +211,7 @@ def _disks(root: ET.Element) -> list[DiskConfig]:
                     kind=kind,
                     location=location,
                     protocol=source.get("protocol"),
+                    image_format="raw" if driver is None else driver.get("type", "raw"),
                 )
             )
     return found

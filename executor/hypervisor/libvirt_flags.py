@@ -33,6 +33,7 @@ def migration_flags(lv: Any, move: Move, *, persistent: bool) -> int:
         lv.VIR_MIGRATE_PERSIST_DEST: persistent,
         lv.VIR_MIGRATE_UNDEFINE_SOURCE: persistent,
         lv.VIR_MIGRATE_NON_SHARED_DISK: bool(move.copy_disks),
+        lv.VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES: bool(move.copy_disks) and transfer.synchronous_writes,
         lv.VIR_MIGRATE_TLS: transfer.tls,
         lv.VIR_MIGRATE_AUTO_CONVERGE: transfer.auto_converge,
         lv.VIR_MIGRATE_POSTCOPY: transfer.may_postcopy,

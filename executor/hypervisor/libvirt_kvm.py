@@ -34,7 +34,7 @@ from executor.hypervisor.libvirt_flags import migration_flags, migration_paramet
 from executor.hypervisor.libvirt_host import parse_capabilities
 from executor.hypervisor.libvirt_read import domain_state, host_memory_mib
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
-from executor.hypervisor.libvirt_volumes import free_mib, make_room
+from executor.hypervisor.libvirt_volumes import free_mib, make_volumes, volumes_of
 from executor.steer import Sight, Steering
 
 POLL_S = 0.2
@@ -235,8 +235,8 @@ class LibvirtKvm:
         if domain is None:
             raise HypervisorError(f"there is no guest '{vm.name}' on {move.source}")
         if move.copy_disks:
-            paths = [disk.path or disk.name for disk in vm.disks if disk.name in move.copy_disks]
-            make_room(self._connections.get(move.target), paths, host=move.target)
+            volumes, peer = volumes_of(domain, move.copy_disks), self._connections.get(move.target)
+            make_volumes(peer, volumes, host=move.target, replace=move.transfer.replace_leftovers)
         flags = migration_flags(self._libvirt, move, persistent=bool(domain.isPersistent()))
         parameters = migration_parameters(self._libvirt, move, vm)
         # Set before the start so that it holds from the first pass on; QEMU keeps it for the migration to come.

@@ -1,16 +1,18 @@
-"""Room for disks that are copied along: libvirt makes the volumes itself, but only in a storage pool that it knows."""
+"""Room for disks that are copied along: empty volumes of the right size and format, in a storage pool."""
 
 from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
 
 from drsim.errors import HypervisorError
 from drsim.units import MIB
 from executor.hypervisor.libvirt_connect import load_libvirt, message
+from executor.hypervisor.libvirt_domain import parse_domain
 from executor.hypervisor.libvirt_host import parse_pool
 
 
@@ -33,45 +35,113 @@ def free_mib(connection: Any) -> dict[str, float | None]:
     return {path: pool.info()[3] / MIB for path, pool in pools_by_path(connection).items()}
 
 
-def make_room(connection: Any, paths: Iterable[str], *, host: str) -> None:
-    """Let libvirt on the target make volumes of these paths.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A disk to come.
 
-    A folder that is in no active pool becomes a transient pool of type ``dir``: nothing is defined for good, nothing
-    in the folder is touched; the folder itself is made if it is not there.
+    Parameters
+    ----------
+    path : str
+        Absolute path of its file.
+    size_bytes : int
+        Virtual size.
+    image_format : str
+        ``raw``, ``qcow2``, ...
+    """
+
+    path: str
+    size_bytes: int
+    image_format: str
+
+
+def volumes_of(domain: Any, disks: Collection[str]) -> tuple[Volume, ...]:
+    """Describe disks of a guest as volumes.
+
+    Raises
+    ------
+    HypervisorError
+        If a disk is missing or is not a file.
+    """
+    config = {disk.target: disk for disk in parse_domain(domain.XMLDesc(0), place=domain.name()).disks}
+    for name in disks:
+        if name not in config or config[name].kind != "file":
+            raise HypervisorError(f"disk {name} is not a file; only files can be copied along")
+    return tuple(
+        Volume(path=config[name].location, size_bytes=domain.blockInfo(name)[0], image_format=config[name].image_format)
+        for name in disks
+    )
+
+
+def make_volumes(connection: Any, volumes: Iterable[Volume], *, host: str, replace: bool = False) -> None:
+    """Make empty volumes on the target: same path, size and format, taking no space until something is written.
+
+    libvirt would make them itself, but fully allocated. A folder that is in no active pool becomes a transient pool
+    of type ``dir``: nothing is defined for good; the folder itself is made if it is not there.
 
     Parameters
     ----------
     connection : libvirt.virConnect
         To the target.
-    paths : iterable of str
-        Absolute paths of the volumes to come.
+    volumes : iterable of Volume
+        The volumes.
     host : str
         Name of the target, for errors.
+    replace : bool
+        Whether a file of the same path and size that no guest of the target names may be written over.
 
     Raises
     ------
     HypervisorError
-        If a path is taken, or a pool cannot be made.
+        If a path is taken, or a pool or volume cannot be made.
     """
     libvirt = load_libvirt()
-    known = pools_by_path(connection)
-    for path in sorted(set(paths)):
-        folder, name = posixpath.split(path)
-        if not posixpath.isabs(path):
-            raise HypervisorError(f"the disk '{path}' is not a file; only files can be copied along")
+    pools = pools_by_path(connection)
+    for volume in volumes:
+        folder, name = posixpath.split(volume.path)
         try:
-            pool = known.get(folder) or known.setdefault(folder, _make_pool(connection, folder))
+            if folder not in pools:
+                pools[folder] = _make_pool(connection, folder)
+            pool = pools[folder]
             pool.refresh(0)
+            if name in pool.listVolumes():
+                _check_leftover(connection, pool.storageVolLookupByName(name), volume, host=host, replace=replace)
+            else:
+                pool.createXML(_volume_xml(name, volume), 0)
         except libvirt.libvirtError as error:
             raise HypervisorError(
-                f"{host} has no active storage pool at {folder}, and none can be made there: {message(error)} Install "
-                "libvirt-daemon-driver-storage there, or define a pool by hand (virsh pool-define-as)"
+                f"{host} cannot make {volume.path}: {message(error)} Install libvirt-daemon-driver-storage there, or "
+                "define a pool of that folder by hand (virsh pool-define-as)"
             ) from error
-        if name in pool.listVolumes():
-            raise HypervisorError(
-                f"{host} has a file {path} already, and nothing is overwritten. If it is what an interrupted copy left "
-                "behind, remove it; else move the disk elsewhere first"
-            )
+
+
+def _volume_xml(name: str, volume: Volume) -> str:
+    return (
+        f"<volume><name>{escape(name)}</name><capacity unit='bytes'>{volume.size_bytes}</capacity><allocation>0"
+        f"</allocation><target><format type='{escape(volume.image_format)}'/></target></volume>"
+    )
+
+
+def _check_leftover(connection: Any, found: Any, volume: Volume, *, host: str, replace: bool) -> None:
+    """Refuse to write over a file, unless it is what the guest itself left behind."""
+    users = [
+        config.name
+        for config in (parse_domain(domain.XMLDesc(0), place=host) for domain in connection.listAllDomains())
+        if any(disk.location == volume.path for disk in config.disks)
+    ]
+    if users:
+        raise HypervisorError(
+            f"{volume.path} on {host} is a disk of {', '.join(users)}; move that disk elsewhere first"
+        )
+    if not replace:
+        raise HypervisorError(
+            f"{host} has a file {volume.path} already, and nothing is overwritten. If an earlier move of this guest "
+            "left it behind, remove it or set replace_leftovers in the policy's transfer; else move it elsewhere first"
+        )
+    if found.info()[1] != volume.size_bytes:
+        raise HypervisorError(
+            f"{volume.path} on {host} has {found.info()[1]} bytes, the guest's disk {volume.size_bytes}: it is not "
+            "what an earlier move left behind. Look what it is, and move it elsewhere"
+        )
 
 
 def _make_pool(connection: Any, folder: str) -> Any:

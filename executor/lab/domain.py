@@ -79,7 +79,7 @@ def domain_xml(lab: str, guest: LabGuest, index: int, disk: Path, kernel: Path, 
     devices = add(domain, "devices")
     add(devices, "emulator", "/usr/bin/qemu-system-x86_64")
     drive = add(devices, "disk", type="file", device="disk")
-    add(drive, "driver", name="qemu", type="raw", cache="none")
+    add(drive, "driver", name="qemu", type="raw", cache="none", discard="unmap")
     add(drive, "source", file=str(disk))
     add(drive, "target", dev="vda", bus="virtio")
     card = add(devices, "interface", type="bridge")

@@ -15,6 +15,7 @@ from executor.hypervisor.libvirt_flags import cache_mib, migration_flags, migrat
 
 FLAGS = (
     *("LIVE", "PEER2PEER", "TUNNELLED", "PERSIST_DEST", "UNDEFINE_SOURCE", "NON_SHARED_DISK"),
+    "NON_SHARED_SYNCHRONOUS_WRITES",
     *("TLS", "AUTO_CONVERGE", "POSTCOPY", "PARALLEL", "COMPRESSED", "ABORT_ON_ERROR"),
 )
 PARAMETERS = (
@@ -84,6 +85,8 @@ def test_disks_are_named_and_kept_sparse_and_the_cap_is_in_whole_mib() -> None:
         "migrate_disks": ["vda", "vdb"],
         "migrate_disks_detect_zeroes": ["vda", "vdb"],
     }
+    assert "NON_SHARED_SYNCHRONOUS_WRITES" in told(copy_disks=("vda",), transfer=Transfer(synchronous_writes=True))[0]
+    assert told(transfer=Transfer(synchronous_writes=True)) == (ALWAYS, {})
     assert told(bandwidth_mbit_s=1.0)[1] == {"bandwidth": 1}  # 0 would be no cap at all
 
 

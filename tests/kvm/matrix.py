@@ -22,7 +22,6 @@ from drsim.transfer import Transfer
 from executor.collect import collect_estate
 from executor.estate import read_hosts_file
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
-from executor.lab.config import LOCAL_FOLDER
 from executor.lab.lab import Lab, take_down
 from executor.lab.state import lab_names, labs_root
 from executor.lab.topology import LabGuest, LabHost, LabTopology
@@ -107,7 +106,9 @@ def cases() -> Iterator[Case]:
     yield Case(name="disks hybrid", guest="l", dirty_rate_mib_s=40, transfer=Transfer(mode="hybrid"))
     yield Case(name="disks direct", guest="l", transfer=Transfer(transport="direct"))
     yield Case(name="disks RTT 20 ms", guest="l", rtt_ms=20.0)
-    yield Case(name="disks RTT 100 ms", guest="l", rtt_ms=100.0)
+    for rtt in (20.0, 100.0):
+        yield Case(name=f"disks RTT {rtt:g} ms, writes on both ends", guest="l", rtt_ms=rtt,
+                   transfer=Transfer(synchronous_writes=True))  # fmt: skip
 
 
 def run_case(lab: Lab, number: int, case: Case) -> dict[str, object]:
@@ -120,8 +121,6 @@ def run_case(lab: Lab, number: int, case: Case) -> dict[str, object]:
     vm = inventory.vm_by_name[case.guest]
     others = [host for host in lab.state.hosts if host != vm.host]
     target = others[number % len(others)]
-    if case.guest == "l":  # what an earlier copy left on the host that it came from
-        lab.run(target, f"rm -f {LOCAL_FOLDER}/l.raw")
     move = Move(
         id=f"c{number}",
         vm=vm.name,
@@ -130,7 +129,7 @@ def run_case(lab: Lab, number: int, case: Case) -> dict[str, object]:
         reason=case.name,
         max_downtime_ms=case.max_downtime_ms,
         bandwidth_mbit_s=case.bandwidth_mbit_s,
-        transfer=case.transfer,
+        transfer=replace(case.transfer, replace_leftovers=True),  # of an earlier case
         copy_disks=tuple(disk.name for disk in vm.disks) if case.guest == "l" else (),
     )
     door = LibvirtKvm(inventory)
