@@ -20,7 +20,8 @@ from executor.events import EventListener, MoveEnded, MoveProgress, MoveStarted,
 from executor.hypervisor.base import HostFacts, Hypervisor, Outcome, Progress, Whereabouts, judge
 from executor.lease import Holder
 from executor.lifecycle import OPEN_MOVES, MoveState, RunState, run_state
-from executor.preflight import Promised, Refusal, recheck
+from executor.preflight import Promised, recheck
+from executor.refusal import Refusal
 from executor.store import Clock, Step, Store
 
 POLL_S = 0.2
@@ -158,9 +159,9 @@ class Carrier:
         self._record([Step(move_id=move.id, state=MoveState.INTENDED) for move in ready])
         admitted: list[Move] = []
         refused: list[tuple[Move, str]] = []
-        for move, (whereabouts, facts) in zip(ready, self._observe(ready), strict=True):
+        for move, (whereabouts, facts, theirs) in zip(ready, self._observe(ready), strict=True):
             refusals = recheck(move, self._plan, whereabouts, facts, self._promised(move.target, admitted))
-            refusals = refusals or self._rules(move, admitted)
+            refusals = (*refusals, *theirs) or self._rules(move, admitted)
             if refusals:
                 refused.append((move, " ".join(str(refusal) for refusal in refusals)))
             else:
@@ -185,15 +186,16 @@ class Carrier:
                 return f"Its earlier move {earlier.id} to {earlier.target} is {self.states[earlier.id]}."
         return ""
 
-    def _observe(self, moves: Sequence[Move]) -> list[tuple[Whereabouts, HostFacts]]:
+    def _observe(self, moves: Sequence[Move]) -> list[tuple[Whereabouts, HostFacts, tuple[Refusal, ...]]]:
         """Ask the hosts about all moves of a wave at once, before any of them begins."""
 
-        def look(move: Move) -> tuple[Whereabouts, HostFacts]:
+        def look(move: Move) -> tuple[Whereabouts, HostFacts, tuple[Refusal, ...]]:
             vm = self._vm(move)
             facts = HostFacts(host=move.target, state="unknown", note="it cannot be asked")
             return (
                 _ask(partial(self._hypervisor.locate, vm), _nowhere(move)),
                 _ask(partial(self._hypervisor.facts, move.target), facts),
+                _ask(partial(self._hypervisor.objections, move, vm), (_unasked(move),)),
             )
 
         if not moves:
@@ -354,6 +356,11 @@ def _ask(question: Callable[[], _T], otherwise: _T) -> _T:
         return question()
     except Exception:
         return otherwise
+
+
+def _unasked(move: Move) -> Refusal:
+    text = f"'{move.source}' and '{move.target}' cannot be asked what they have against the move."
+    return Refusal(kind="host", text=text, remedy="Bring both back in reach.")
 
 
 def _nowhere(move: Move) -> Whereabouts:

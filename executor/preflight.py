@@ -8,28 +8,7 @@ from dataclasses import dataclass
 from drsim.inventory import Host, Vm
 from drsim.plan import Move, Plan
 from executor.hypervisor.base import HostFacts, Whereabouts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why a move must not be made now.
-
-    Parameters
-    ----------
-    kind : str
-        ``guest``, ``host``, ``memory``, ``cpu``, ``network``, ``disk`` or ``rule``.
-    text : str
-        What was found and what was expected.
-    remedy : str
-        What to do, in the imperative.
-    """
-
-    kind: str
-    text: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.text} {self.remedy}"
+from executor.refusal import Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from drsim.inventory import HostState, Inventory, Vm
 from drsim.plan import Move
+from executor.refusal import Refusal
 
 SightingState = Literal["running", "paused", "incoming", "stopped", "unknown"]
 Phase = Literal["starting", "disks", "memory", "switchover", "finishing"]
@@ -170,6 +171,10 @@ class Hypervisor(Protocol):
 
     def facts(self, host: str) -> HostFacts:
         """Ask one host about itself, now; one that does not answer is in state ``unknown`` with the cause as note."""
+        ...
+
+    def objections(self, move: Move, vm: Vm) -> tuple[Refusal, ...]:
+        """Ask both ends what they themselves have against the move: versions, machine, CPU, filters, media."""
         ...
 
     def migrate(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:

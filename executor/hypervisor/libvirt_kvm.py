@@ -32,9 +32,11 @@ from executor.hypervisor.libvirt_connect import OPEN_TIMEOUT_S, Connections, loa
 from executor.hypervisor.libvirt_domain import parse_domain
 from executor.hypervisor.libvirt_flags import migration_flags, migration_parameters
 from executor.hypervisor.libvirt_host import parse_capabilities
+from executor.hypervisor.libvirt_objections import objections
 from executor.hypervisor.libvirt_read import domain_state, host_memory_mib
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
 from executor.hypervisor.libvirt_volumes import free_mib, make_volumes, volumes_of
+from executor.refusal import Refusal
 from executor.steer import Sight, Steering
 
 POLL_S = 0.2
@@ -193,6 +195,13 @@ class LibvirtKvm:
             return {interface.name() for interface in connection.listAllInterfaces(0)}
         except self._libvirt.libvirtError:
             return None
+
+    def objections(self, move: Move, vm: Vm) -> tuple[Refusal, ...]:
+        """Ask both ends what they have against a move; see `Hypervisor.objections`."""
+        domain = self._domain(move.source, vm)
+        if domain is None:
+            return ()  # that it is not there is seen by `locate`
+        return objections(domain, self._connections.get(move.target), move)
 
     # Acting
 

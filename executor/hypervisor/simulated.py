@@ -17,6 +17,7 @@ from drsim.inventory import Disk, Host, Inventory, PageClass, Vm
 from drsim.migration import DEFAULT, Migration, Parameters
 from drsim.plan import Move
 from drsim.topology import Topology
+from drsim.transfer import contradictions
 from executor.hypervisor.base import HostFacts, Outcome, ProgressListener, Sighting, Whereabouts, judge
 from executor.hypervisor.faults import (
     Break,
@@ -31,6 +32,7 @@ from executor.hypervisor.faults import (
     Unclear,
 )
 from executor.hypervisor.world import Job, World
+from executor.refusal import Refusal
 
 _GuestFault = TypeVar("_GuestFault", Refuse, Break, Hang, Unclear, Kill)
 
@@ -116,6 +118,11 @@ class SimulatedHypervisor:
                     Sighting(host=job.move.target, state="running" if over else "incoming", job=True),
                 ]
             return Whereabouts(vm=vm.name, sightings=tuple(s for s in seen if s.host not in mute), unreachable=mute)
+
+    def objections(self, move: Move, vm: Vm) -> tuple[Refusal, ...]:
+        """Refuse what no hypervisor could do; see `Hypervisor.objections`."""
+        wrong = contradictions(move.transfer, copies_disks=bool(move.copy_disks))
+        return tuple(Refusal(kind="transfer", text=f"Move {move.id}:", remedy=f"{text}.") for text in wrong)
 
     def facts(self, host: str) -> HostFacts:
         """Say what a host holds now."""

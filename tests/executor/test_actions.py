@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from drsim.transfer import Transfer
 from executor.actions import actions
 from tests.executor.estates import estate, moves, plan
 
@@ -23,7 +24,9 @@ def test_actions_are_those_on_record() -> None:
         ),
     )
     first, *others = moves()
-    wanted = [replace(first, copy_disks=("vda",), bandwidth_mbit_s=500.0, max_downtime_ms=250.0), *others]
+    how = Transfer(mode="hybrid", tls=True, synchronous_writes=True, timeout_s=600.0)
+    first = replace(first, copy_disks=("vda",), bandwidth_mbit_s=500.0, max_downtime_ms=250.0, transfer=how)
+    wanted = [first, *others]
     found = actions(plan(small, wanted))
     text = json.dumps([{**asdict(action), "text": str(action)} for action in found], indent=2) + "\n"
     if os.environ.get("DRSIM_GOLDEN") == "write":

@@ -1,0 +1,328 @@
+"""Real faults in the middle of real migrations: ``python -m tests.kvm.faults [--only WORD] [--json FILE]``.
+
+Each scenario breaks one thing while a guest is on its way and says what must be true afterwards: where the guest runs,
+that it runs once at most, what drsim says about it, and that its memory and its disk are whole. Where a fault by its
+nature ends a guest (its own QEMU is killed), drsim must say so and must not have started it anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from drsim.errors import LabError
+from drsim.inventory import Inventory, Vm
+from drsim.plan import Move
+from drsim.transfer import Transfer
+from executor.collect import collect_estate
+from executor.estate import read_hosts_file
+from executor.hypervisor.base import Outcome, Progress
+from executor.hypervisor.libvirt_kvm import LibvirtKvm
+from executor.lab.config import LOCAL_FOLDER
+from executor.lab.lab import Lab, take_down
+from executor.lab.state import lab_names, labs_root
+from executor.lab.topology import LabGuest, LabHost, LabTopology
+
+NAME = "faults"
+TOPOLOGY = LabTopology(
+    name=NAME,
+    hosts=tuple(LabHost(name=name) for name in ("h1", "h2")),
+    guests=(
+        LabGuest(name="g", host="h1", memory_mib=256, working_set_mib=32, dirty_rate_mib_s=2),
+        LabGuest(name="l", host="h1", memory_mib=256, working_set_mib=32, dirty_rate_mib_s=2, datastore="local"),
+    ),
+)
+SLOW_MBIT_S = 150.0
+"""Cap at which the guest is on its way for some seven seconds."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Scene:
+    """A migration under way, and everything that can be done to it."""
+
+    lab: Lab
+    door: LibvirtKvm
+    vm: Vm
+    move: Move
+
+    def at(self, share: float, act: Callable[[], None], *, phase: str = "memory") -> Outcome:
+        """Migrate, and act once when that share of what is known to be left has been sent."""
+        done = threading.Event()
+
+        def look(progress: Progress) -> None:
+            whole = progress.sent_mib + progress.remaining_mib
+            if not done.is_set() and whole and progress.sent_mib >= share * whole and progress.rounds:
+                done.set()
+                threading.Thread(target=act, daemon=True).start()
+
+        outcome = self.door.migrate(self.move, self.vm, look)
+        if not done.is_set():
+            raise LabError(f"the migration was over before {share:.0%} of it")
+        return outcome
+
+    def kill_qemu(self, host: str) -> None:
+        """SIGKILL the guest's QEMU on a host."""
+        self.lab.run(host, f"kill -9 $(cat /run/libvirt/qemu/{self.vm.name}.pid)")
+
+    def places(self) -> dict[str, str]:
+        """Where the guest is, by libvirt's own word: host to state."""
+        return {sighting.host: sighting.state for sighting in self.door.locate(self.vm).sightings}
+
+
+Scenario = Callable[[Scene], "Expected"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What came of it, and what must be so."""
+
+    outcome: Outcome
+    status: str
+    runs_on: str | None
+    says: str = ""
+
+
+def read(lab: Lab) -> Inventory:
+    """Collect the lab."""
+    estate = read_hosts_file(lab.state.folder / "hosts.yaml")
+    return collect_estate(estate, clock=lambda: datetime.now(UTC), interval_s=0.1).inventory
+
+
+# Scenarios
+
+
+def aborted(scene: Scene) -> Expected:
+    outcome = scene.at(0.5, lambda: scene.door.abort(scene.move, scene.vm))
+    return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source, says="cancel")
+
+
+def target_daemon_killed(scene: Scene) -> Expected:
+    target = scene.move.target
+
+    def act() -> None:
+        scene.lab.daemon(target, "kill")
+        time.sleep(1.0)
+        scene.lab.daemon(target, "start")
+
+    return Expected(outcome=scene.at(0.5, act), status="stayed", runs_on=scene.move.source)
+
+
+def source_daemon_killed(scene: Scene) -> Expected:
+    source = scene.move.source
+
+    def act() -> None:
+        scene.lab.daemon(source, "kill")
+        time.sleep(1.0)
+        scene.lab.daemon(source, "start")
+
+    return Expected(outcome=scene.at(0.5, act), status="stayed", runs_on=source)
+
+
+def daemon_stopped(which: str) -> Scenario:
+    def scenario(scene: Scene) -> Expected:
+        host = scene.move.source if which == "source" else scene.move.target
+
+        def act() -> None:
+            scene.lab.daemon(host, "stop")
+            time.sleep(4.0)
+            scene.lab.daemon(host, "continue")
+
+        return Expected(outcome=scene.at(0.5, act), status="moved", runs_on=scene.move.target)
+
+    return scenario
+
+
+def qemu_killed(which: str, share: float) -> Scenario:
+    def scenario(scene: Scene) -> Expected:
+        if which == "target":
+            outcome = scene.at(share, lambda: scene.kill_qemu(scene.move.target))
+            return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source)
+        outcome = scene.at(share, lambda: scene.kill_qemu(scene.move.source))
+        return Expected(outcome=outcome, status="unknown", runs_on=None, says="keeps its hands off")
+
+    return scenario
+
+
+def power_failure(which: str) -> Scenario:
+    def scenario(scene: Scene) -> Expected:
+        host = scene.move.source if which == "source" else scene.move.target
+        outcome = scene.at(0.5, lambda: scene.lab.crash(host))
+        scene.lab.restart(host)
+        if which == "target":
+            # It could not be asked when the migration ended; now it can.
+            outcome = scene.door.watch(scene.move, scene.vm, lambda progress: None)
+            return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source)
+        return Expected(outcome=outcome, status="unknown", runs_on=None, says="keeps its hands off")
+
+    return scenario
+
+
+def link_cut(share: float) -> Scenario:
+    def scenario(scene: Scene) -> Expected:
+        outcome = scene.at(share, lambda: scene.lab.cut(scene.move.target))
+        scene.lab.cut(scene.move.target, cut=False)
+        return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source)
+
+    return scenario
+
+
+def disk_full(scene: Scene) -> Expected:
+    target = scene.move.target
+    scene.lab.run(target, f"mount -t tmpfs -o size=8m tmpfs {LOCAL_FOLDER}")
+    try:
+        with scene.lab.control("l") as control:
+            control.ask("disk 8000")
+            time.sleep(4.0)
+            control.ask("disk 100")
+        outcome = scene.door.migrate(scene.move, scene.vm, lambda progress: None)
+    finally:
+        time.sleep(1.0)
+        scene.lab.run(target, f"umount -l {LOCAL_FOLDER}")
+    return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source)
+
+
+def ports_taken(scene: Scene) -> Expected:
+    code = (
+        "import socket,time\\n"
+        "held=[]\\n"
+        "for port in range(49152,49216):\\n"
+        "    s=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1); s.bind((chr(0)*0,port)); "
+        "s.listen(); held.append(s)\\n"
+        "time.sleep(60)"
+    )
+    scene.lab.run(
+        scene.move.target, f"printf '{code}' > /run/hold.py; setsid {sys.executable} /run/hold.py >/dev/null 2>&1 &"
+    )
+    time.sleep(1.0)
+    try:
+        outcome = scene.door.migrate(scene.move, scene.vm, lambda progress: None)
+    finally:
+        scene.lab.run(scene.move.target, "pkill -f /run/hold.py || true")
+    return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source)
+
+
+def postcopy_cut(scene: Scene) -> Expected:
+    """Cut while the guest runs on the target without all of its memory: each end holds a part of it."""
+    outcome = scene.at(0.6, lambda: scene.lab.cut(scene.move.target))
+    scene.lab.cut(scene.move.target, cut=False)
+    return Expected(outcome=outcome, status="unknown", runs_on=scene.move.target, says="keeps its hands off")
+
+
+SCENARIOS: dict[str, tuple[Scenario, dict[str, object]]] = {
+    "abort": (aborted, {}),
+    "libvirtd of the target killed": (target_daemon_killed, {}),
+    "libvirtd of the source killed": (source_daemon_killed, {}),
+    "libvirtd of the target stopped for 4 s": (daemon_stopped("target"), {}),
+    "libvirtd of the source stopped for 4 s": (daemon_stopped("source"), {}),
+    **{f"QEMU of the target killed at {s:.0%}": (qemu_killed("target", s), {}) for s in (0.1, 0.5, 0.95)},
+    **{f"QEMU of the source killed at {s:.0%}": (qemu_killed("source", s), {}) for s in (0.1, 0.5)},
+    "power failure of the target": (power_failure("target"), {}),
+    "power failure of the source": (power_failure("source"), {}),
+    **{f"link cut at {s:.0%}": (link_cut(s), {}) for s in (0.1, 0.5, 0.95)},
+    "disk of the target full": (disk_full, {"guest": "l"}),
+    "no port left on the target": (ports_taken, {}),
+    "link cut in post-copy": (postcopy_cut, {"transfer": Transfer(mode="postcopy")}),
+    "direct: abort": (aborted, {"transfer": Transfer(transport="direct")}),
+    "direct: libvirtd of the target killed": (target_daemon_killed, {"transfer": Transfer(transport="direct")}),
+    "direct: link cut at 50%": (link_cut(0.5), {"transfer": Transfer(transport="direct")}),
+}
+
+
+def play(lab: Lab, name: str) -> dict[str, object]:
+    """Play one scenario in a lab whose guests are up and return what was seen."""
+    scenario, settings = SCENARIOS[name]
+    guest = str(settings.get("guest", "g"))
+    for host in lab.state.hosts:
+        if not lab.is_up(host):
+            lab.restart(host)
+        lab.cut(host, cut=False)
+    revive(lab, guest)
+    inventory = read(lab)
+    vm = inventory.vm_by_name[guest]
+    target = "h2" if vm.host == "h1" else "h1"
+    transfer = settings.get("transfer", Transfer(replace_leftovers=True))
+    assert isinstance(transfer, Transfer)
+    move = Move(
+        id="fault", vm=guest, source=vm.host, target=target, reason=name, bandwidth_mbit_s=SLOW_MBIT_S,
+        transfer=transfer, copy_disks=("vda",) if guest == "l" else (),
+    )  # fmt: skip
+    door = LibvirtKvm(inventory)
+    began = time.monotonic()
+    try:
+        expected = scenario(Scene(lab=lab, door=door, vm=vm, move=move))
+        places = {s.host: s.state for s in door.locate(vm).sightings}
+    finally:
+        door.close()
+    running = [host for host, state in places.items() if state == "running"]
+    whole = None
+    if expected.outcome.status != "unknown" and running:
+        with lab.control(guest) as control:
+            verdict = control.verify()
+            whole = verdict.bad_pages + verdict.bad_blocks == 0
+    wanted = [] if expected.runs_on is None else [expected.runs_on]
+    return {
+        "scenario": name,
+        "good": expected.outcome.status == expected.status
+        and running == wanted
+        and expected.says in expected.outcome.reason
+        and whole is not False,
+        "status": expected.outcome.status,
+        "expected": expected.status,
+        "places": places,
+        "whole": whole,
+        "seconds": round(time.monotonic() - began, 1),
+        "reason": expected.outcome.reason,
+    }
+
+
+def revive(lab: Lab, guest: str) -> None:
+    """Boot a guest anew that a fault has ended or left in two halves: a person's decision, which drsim never takes."""
+    states = {}
+    for host in lab.state.hosts:
+        connection = lab.connection(host)
+        for domain in connection.listAllDomains():
+            if domain.name() == guest:
+                states[host] = (domain.state()[0], domain)
+    if len(states) != 1 or next(iter(states.values()))[0] != 1:
+        for _, domain in states.values():
+            with contextlib.suppress(Exception):
+                domain.destroy()
+        time.sleep(1.0)
+        lab.boot(guest)
+
+
+def main(words: Sequence[str]) -> int:
+    """Play the scenarios; 0 if each ended as it must."""
+    parser = argparse.ArgumentParser(prog="faults", description=__doc__)
+    parser.add_argument("--only", default="", help="scenarios whose name holds this word")
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    arguments = parser.parse_args(words)
+    if NAME in lab_names():
+        take_down(labs_root() / NAME)
+    rows = []
+    lab = Lab.up(TOPOLOGY)
+    try:
+        for name in SCENARIOS:
+            if arguments.only in name:
+                rows.append(play(lab, name))
+                sys.stdout.write(json.dumps(rows[-1]) + "\n")
+                sys.stdout.flush()
+    finally:
+        lab.down()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    bad = [str(row["scenario"]) for row in rows if not row["good"]]
+    sys.stdout.write(f"{len(rows)} faults, {len(bad)} not as they must be{': ' + ', '.join(bad) if bad else ''}\n")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
