@@ -67,13 +67,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """What the caller wants: whom to tell, when to stop, how many failures to bear, what time it is."""
+    """What the caller wants: whom to tell, when to stop, failures to bear, the time; recover cut post-copies or not."""
 
     on_event: EventListener
     stop: threading.Event
     abort: threading.Event
     brake: int
     clock: Clock
+    recover: bool = False
 
 
 class Carrier:
@@ -127,6 +128,17 @@ class Carrier:
                 }[verdict.status]
                 if state is not self.states[move.id]:
                     self._record([Step(move_id=move.id, state=state, reason=f"Found on resuming: {verdict.text}")])
+                if state is MoveState.UNKNOWN and self._orders.recover:
+                    self._recover(move, vm)
+
+    def _recover(self, move: Move, vm: Vm) -> None:
+        """Let the hypervisor bring a cut post-copy to its end, and record what came of it."""
+        self._record([Step(move_id=move.id, state=MoveState.STARTED, reason="Recovery asked for.")])
+        outcome = _ask(
+            partial(self._hypervisor.recover, move, vm, lambda progress: None),
+            Outcome(status="unknown", reason="The hypervisor cannot be asked to recover it."),
+        )
+        self._conclude(move, outcome)
 
     def carry_out(self) -> RunState:
         """Do what is left to do; return the result."""

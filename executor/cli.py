@@ -169,6 +169,9 @@ def resume(
     run: Annotated[str, typer.Argument(help="Run, as 'drsim runs' lists it.")],
     on: OnOption = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here, predicted beside actual.")] = None,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Bring post-copies that lost their connection to their end.")
+    ] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -181,7 +184,14 @@ def resume(
     with _interruptible() as stop:
         _finish(
             lambda view: go_on(
-                run, _hypervisor(on, plan), records, actor=_actor(), on_event=view, stop=stop, clock=_now
+                run,
+                _hypervisor(on, plan),
+                records,
+                actor=_actor(),
+                on_event=view,
+                stop=stop,
+                clock=_now,
+                recover=recover,
             ),
             plan,
             report,

@@ -113,6 +113,7 @@ def resume(
     abort: Flag | None = None,
     brake: int = BRAKE,
     clock: Clock = utc_now,
+    recover: bool = False,
 ) -> RunReport:
     """Go on with a run that stopped, whose controller died, or that ended with something unknown.
 
@@ -123,6 +124,8 @@ def resume(
     ----------
     run_id : str
         The run; the other parameters are those of `apply`.
+    recover : bool
+        Whether post-copies that lost their connection are brought to their end over a new one.
 
     Raises
     ------
@@ -138,6 +141,7 @@ def resume(
             return _report(store, run_id, plan)
         store.set_state(run_id, RunState.RUNNING, actor=actor)
         orders = Orders(on_event=on_event, stop=stop or Flag(), abort=abort or Flag(), brake=brake, clock=clock)
+        orders = replace(orders, recover=recover)
         carrier = Carrier(run_id, plan, hypervisor, store, lease, actor, orders)
         carrier.reconcile()
         on_event(RunStarted(run_id=run_id, plan=plan, states=dict(carrier.states), resumed=True))

@@ -18,6 +18,9 @@ STALLED_PASSES = 12
 STALLED_S = 45.0
 """Time that these passes must have taken, seconds: passes of an idle line are short, and bursts of a guest pass."""
 
+SILENT_S = 40.0
+"""Time without a byte sent until a migration is given up, seconds: QEMU itself waits for TCP, a quarter of an hour."""
+
 SHRINK = 0.9
 """A pass counts as shorter if it leaves less than this share of the best before it."""
 
@@ -34,11 +37,14 @@ class Sight:
         Number of the pass over memory that is under way, from 1; 0 before memory is sent.
     remaining_mib : float
         Memory known to be left, MiB.
+    sent_mib : float
+        Memory and disks sent so far, MiB.
     """
 
     elapsed_s: float
     rounds: int
     remaining_mib: float
+    sent_mib: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,7 @@ class Steering:
         self._best_mib: float | None = None
         self._best_pass, self._best_s = 0, 0.0
         self._pass, self._low_mib = 0, 0.0
+        self._sent_mib, self._sent_s = -1.0, 0.0
         self._over = False
 
     def next(self, sight: Sight) -> Step | None:
@@ -85,6 +92,10 @@ class Steering:
         transfer = self._move.transfer
         if transfer.timeout_s is not None and sight.elapsed_s > transfer.timeout_s:
             return self._give_up(f"it was given up after {transfer.timeout_s:g} s, as planned")
+        if sight.sent_mib != self._sent_mib:
+            self._sent_mib, self._sent_s = sight.sent_mib, sight.elapsed_s
+        elif sight.elapsed_s - self._sent_s >= SILENT_S:
+            return self._give_up(f"nothing could be sent for {SILENT_S:g} s")
         handover = 1 if transfer.mode == "postcopy" else transfer.precopy_passes + 1
         if transfer.may_postcopy and sight.rounds >= handover:
             self._over = True

@@ -27,11 +27,14 @@ class Sighting:
         process. A copy that a failed post-copy left behind is ``paused`` (or ``unknown``), never ``running``.
     job : bool
         Whether a migration job is active on this copy.
+    severed : bool
+        Whether it is one half of a guest whose post-copy lost its connection: the other half is elsewhere.
     """
 
     host: str
     state: SightingState
     job: bool = False
+    severed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +192,13 @@ class Hypervisor(Protocol):
         """Follow a migration that is already under way (its controller died) to its end; as `migrate` otherwise."""
         ...
 
+    def recover(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
+        """Bring a post-copy that lost its connection to its end: what is still missing is sent over a new one.
+
+        Nothing is done about a guest that is in any other state. As `migrate` otherwise.
+        """
+        ...
+
     def abort(self, move: Move, vm: Vm) -> None:
         """Ask the running migration to stop, so that the guest stays on the source; a no-op if none is running."""
         ...
@@ -238,6 +248,9 @@ def judge(move: Move, whereabouts: Whereabouts) -> Verdict:
     if mute:
         remedy = f"{_HANDS_OFF} Bring {' and '.join(mute)} back in reach, then resume the run."
         return Verdict(status="unknown", text=f"'{vm}': {' and '.join(mute)} cannot be asked; seen: {seen}. {remedy}")
+    if any(s.severed for s in live):
+        # The target may still wait for a job that its source has given up: that is not under way.
+        return Verdict(status="unknown", text=f"'{vm}' was seen {seen}. {_torn(move)}")
     if any(s.job for s in live):
         return Verdict(status="under_way", text=f"'{vm}' is being migrated ({seen}).")
     running = [s.host for s in live if s.state == "running"]
@@ -248,6 +261,15 @@ def judge(move: Move, whereabouts: Whereabouts) -> Verdict:
         leftover = f" {move.target} holds an incoming copy that never ran; libvirt there removes it." if idle else ""
         return Verdict(status="stayed", text=f"'{vm}' runs on {move.source}.{leftover}")
     return Verdict(status="unknown", text=f"'{vm}' was seen {seen}. {_advice(move, running, idle)}")
+
+
+def _torn(move: Move) -> str:
+    """Say what a person can do about a guest of which each host holds a part."""
+    return (
+        f"{_HANDS_OFF} Its post-copy lost the connection: it runs on {move.target} until it needs memory that is still "
+        f"on {move.source}. Neither copy may be stopped or started. Restore the line between them, then recover it: "
+        "drsim resume RUN --recover."
+    )
 
 
 def _advice(move: Move, running: list[str], idle: list[Sighting]) -> str:

@@ -33,7 +33,8 @@ from executor.hypervisor.libvirt_domain import parse_domain
 from executor.hypervisor.libvirt_flags import migration_flags, migration_parameters
 from executor.hypervisor.libvirt_host import parse_capabilities
 from executor.hypervisor.libvirt_objections import objections
-from executor.hypervisor.libvirt_read import domain_state, host_memory_mib
+from executor.hypervisor.libvirt_read import domain_state, host_memory_mib, is_severed
+from executor.hypervisor.libvirt_recover import reconnect
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
 from executor.hypervisor.libvirt_volumes import free_mib, make_volumes, volumes_of
 from executor.refusal import Refusal
@@ -127,12 +128,13 @@ class LibvirtKvm:
         if domain is None:
             return None
         try:
+            severed = is_severed(domain)
             state, incoming, job = domain_state(domain)
         except self._libvirt.libvirtError as error:
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
                 return None  # it left between the two questions
             raise
-        return Sighting(host=host, state="incoming" if incoming else state, job=job)
+        return Sighting(host=host, state="incoming" if incoming else state, job=job, severed=severed)
 
     def _domain(self, host: str, vm: Vm) -> Any | None:
         connection = self._connections.get(host)
@@ -260,8 +262,13 @@ class LibvirtKvm:
         """Do what the migration needs now; return why it was given up, if it was."""
         if progress is None:
             return ""
-        left_mib = progress.memory_left_mib
-        step = steering.next(Sight(elapsed_s=progress.elapsed_s, rounds=progress.rounds, remaining_mib=left_mib))
+        sight = Sight(
+            elapsed_s=progress.elapsed_s,
+            rounds=progress.rounds,
+            remaining_mib=progress.memory_left_mib,
+            sent_mib=progress.sent_mib,
+        )
+        step = steering.next(sight)
         if step is None:
             return ""
         # It may have ended since the look; then there is nothing to steer.
@@ -277,6 +284,18 @@ class LibvirtKvm:
 
     def watch(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
         """Follow a migration that its controller left behind; see `Hypervisor.watch`."""
+        return self._follow(move, vm, on_progress, cause="")
+
+    def recover(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
+        """Bring a severed post-copy to its end; see `Hypervisor.recover`."""
+        try:
+            source, target = self._domain(move.source, vm), self._domain(move.target, vm)
+            if source is None or target is None or not is_severed(source):
+                return self._follow(move, vm, on_progress, cause="there is no severed post-copy to recover")
+            target_host = self._inventory.host_by_name[move.target]
+            reconnect(source, target, target_host.peer_uri or target_host.uri or "", move)
+        except (HypervisorError, self._libvirt.libvirtError) as error:
+            return self._follow(move, vm, on_progress, cause=message(error))
         return self._follow(move, vm, on_progress, cause="")
 
     def abort(self, move: Move, vm: Vm) -> None:

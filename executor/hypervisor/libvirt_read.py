@@ -75,6 +75,15 @@ def host_memory_mib(connection: Any) -> tuple[float, float | None]:
     return max(total, kib_total / 1024), max(0.0, kib_total - free) / 1024 if kib_total else None
 
 
+def is_severed(domain: Any) -> bool:
+    """Whether a copy is one half of a guest whose post-copy lost its connection."""
+    libvirt = load_libvirt()
+    return tuple(domain.state()) in (
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED),
+        (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED),
+    )
+
+
 def domain_state(domain: Any) -> tuple[VmState, bool, bool]:
     """Return the state of a domain, whether this copy is being made by a migration, and whether a job is active."""
     libvirt = load_libvirt()
@@ -101,12 +110,6 @@ def domain_state(domain: Any) -> tuple[VmState, bool, bool]:
             job.get("type") in (libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
             and job.get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
         )
-    # The job of a post-copy that lost its connection stays for good: what is left is for a person to recover.
-    if (number, reason) in (
-        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED),
-        (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED),
-    ):
-        return state, False, False
     # A copy that waits for memory is paused "starting up", then paused "migration", as is the source while it hands
     # over; which of the two it is, only the job tells.
     incoming = state == "paused" and (arriving or reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)

@@ -187,6 +187,10 @@ class SimulatedHypervisor:
             self._world.follow(job, on_progress)
         return self._look(move, vm, job, "" if job is None else job.text)
 
+    def recover(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
+        """Look again; a simulated post-copy has no halves to join. See `Hypervisor.recover`."""
+        return self.watch(move, vm, on_progress)
+
     def abort(self, move: Move, vm: Vm) -> None:
         """Stop a migration that has not switched over."""
         self._world.abort(move.id)

@@ -75,7 +75,9 @@ FORBIDDEN = ("destroy", "shutdown", "reboot", "undefine", "suspend", "create", "
 
 def test_the_protocol_has_no_verb_that_starts_or_stops_a_guest() -> None:
     verbs = {name for name in vars(Hypervisor) if not name.startswith("_")}
-    assert verbs == {"inventory", "locate", "facts", "migrate", "watch", "abort", "close"}
+    assert verbs == {
+        *("inventory", "locate", "facts", "objections", "migrate", "watch", "recover", "abort", "close"),
+    }
 
 
 def test_nothing_outside_the_lab_calls_such_a_verb() -> None:
@@ -88,5 +90,7 @@ def test_nothing_outside_the_lab_calls_such_a_verb() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
         if node.func.attr.lower().removesuffix("flags") in FORBIDDEN
+        # An empty volume for a disk to be copied into is made by a pool's method of the same name.
+        if (path.name, node.func.attr) != ("libvirt_volumes.py", "createXML")
     ]
     assert calls == []

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from drsim.plan import Move
 from drsim.transfer import Transfer
-from executor.steer import STALLED_PASSES, STALLED_S, Sight, Steering, Step
+from executor.steer import SILENT_S, STALLED_PASSES, STALLED_S, Sight, Steering, Step
 
 
 def move(limit_ms: float = 400.0, first_ms: float | None = None, **settings: object) -> Move:
@@ -21,8 +21,9 @@ def passes(left_mib: list[float], seconds: float = 1.0) -> list[Sight]:
     """Two looks a pass: just after its sync, and near its end."""
     sights = []
     for number, left in enumerate(left_mib, 1):
-        sights.append(Sight(elapsed_s=number * seconds, rounds=number, remaining_mib=left))
-        sights.append(Sight(elapsed_s=(number + 0.9) * seconds, rounds=number, remaining_mib=left / 10))
+        for share, rest in ((0.0, left), (0.9, left / 10)):
+            at = number + share
+            sights.append(Sight(elapsed_s=at * seconds, rounds=number, remaining_mib=rest, sent_mib=1 + 100 * at))
     return sights
 
 
@@ -57,6 +58,13 @@ def test_a_hybrid_hands_over_after_its_passes_and_only_once() -> None:
     assert [(step.kind, step.why) for step in made] == [("postcopy", "handed over in pass 4")]
     made = steps(Steering(move(mode="postcopy", timeout_s=5.0)), passes([500.0] * 9))
     assert [(step.kind, step.why) for step in made] == [("postcopy", "handed over in pass 1")]
+
+
+def test_a_line_that_swallows_everything_is_given_up_on() -> None:
+    looks = [Sight(elapsed_s=float(t), rounds=1, remaining_mib=90.0, sent_mib=min(t, 10)) for t in range(100)]
+    steering = Steering(move())
+    made = [(look.elapsed_s, step.kind) for look in looks if (step := steering.next(look)) is not None]
+    assert made == [(10 + SILENT_S, "give_up")]
 
 
 def test_a_timeout_is_a_timeout() -> None:

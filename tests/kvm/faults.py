@@ -216,6 +216,15 @@ def postcopy_cut(scene: Scene) -> Expected:
     return Expected(outcome=outcome, status="unknown", runs_on=scene.move.target, says="keeps its hands off")
 
 
+def postcopy_recovered(scene: Scene) -> Expected:
+    """The same, and then what is missing is sent over a new connection."""
+    torn = postcopy_cut(scene).outcome
+    if torn.status != "unknown":
+        raise LabError(f"the post-copy was not cut: {torn}")
+    outcome = scene.door.recover(scene.move, scene.vm, lambda progress: None)
+    return Expected(outcome=outcome, status="moved", runs_on=scene.move.target)
+
+
 SCENARIOS: dict[str, tuple[Scenario, dict[str, object]]] = {
     "abort": (aborted, {}),
     "libvirtd of the target killed": (target_daemon_killed, {}),
@@ -230,6 +239,7 @@ SCENARIOS: dict[str, tuple[Scenario, dict[str, object]]] = {
     "disk of the target full": (disk_full, {"guest": "l"}),
     "no port left on the target": (ports_taken, {}),
     "link cut in post-copy": (postcopy_cut, {"transfer": Transfer(mode="postcopy")}),
+    "link cut in post-copy, recovered": (postcopy_recovered, {"transfer": Transfer(mode="postcopy")}),
     "direct: abort": (aborted, {"transfer": Transfer(transport="direct")}),
     "direct: libvirtd of the target killed": (target_daemon_killed, {"transfer": Transfer(transport="direct")}),
     "direct: link cut at 50%": (link_cut(0.5), {"transfer": Transfer(transport="direct")}),
