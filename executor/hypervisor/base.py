@@ -184,7 +184,7 @@ class Hypervisor(Protocol):
         """Migrate a running guest and return when the migration has ended.
 
         A migration that fails is not an exception: the outcome is found by looking at both ends (`judge`), whatever
-        the call that made it returned. `on_progress` is called from this thread.
+        the call that made it returned. `on_progress` is called from some thread, one call at a time.
         """
         ...
 

@@ -33,8 +33,8 @@ from executor.hypervisor.libvirt_domain import parse_domain
 from executor.hypervisor.libvirt_flags import migration_flags, migration_parameters
 from executor.hypervisor.libvirt_host import parse_capabilities
 from executor.hypervisor.libvirt_objections import objections
-from executor.hypervisor.libvirt_read import domain_state, host_memory_mib, is_severed
-from executor.hypervisor.libvirt_recover import reconnect
+from executor.hypervisor.libvirt_read import domain_state, host_memory_mib, is_severed, plain_state
+from executor.hypervisor.libvirt_recover import heals, reconnect
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
 from executor.hypervisor.libvirt_volumes import free_mib, make_volumes, volumes_of
 from executor.refusal import Refusal
@@ -45,6 +45,9 @@ POLL_S = 0.2
 
 LOOK_TIMEOUT_S = OPEN_TIMEOUT_S + 20.0
 """Time for a host to say what it has, seconds: to let us in, or for keepalive to find that it is gone."""
+
+GLANCE_S = 5.0
+"""Time for one look at somebody else's migration, seconds."""
 
 SETTLE_S = 15.0
 """How long an unclear picture may last after a migration before it is reported as unknown, seconds. libvirtd on the
@@ -128,13 +131,14 @@ class LibvirtKvm:
         if domain is None:
             return None
         try:
-            severed = is_severed(domain)
+            if is_severed(domain):  # its QEMU may hang on the dead connection: ask it nothing
+                return Sighting(host=host, state=plain_state(domain), severed=True)
             state, incoming, job = domain_state(domain)
         except self._libvirt.libvirtError as error:
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
                 return None  # it left between the two questions
             raise
-        return Sighting(host=host, state="incoming" if incoming else state, job=job, severed=severed)
+        return Sighting(host=host, state="incoming" if incoming else state, job=job)
 
     def _domain(self, host: str, vm: Vm) -> Any | None:
         connection = self._connections.get(host)
@@ -220,15 +224,23 @@ class LibvirtKvm:
             last[:] = [progress]
             on_progress(progress)
 
-        given_up = ""
+        given_up: list[str] = []
+
+        def look_and_steer() -> None:
+            if why := self._steer(steering, domain, self._report(move, domain, tell)):
+                given_up.append(why)
+
         # Post-copy begins when it is told to: look often, so that not much more than its passes are sent before.
         poll_s = POLL_S / 4 if move.transfer.may_postcopy else POLL_S
         began = time.monotonic()
+        # A QEMU whose connection has died may answer nobody; that must not keep us from hearing the call's end.
+        look = _Call(look_and_steer)
         while not call.wait(poll_s):
-            given_up = self._steer(steering, domain, self._report(move, domain, tell)) or given_up
+            if look.wait(0.0):
+                look = _Call(look_and_steer)
         wall_s = time.monotonic() - began
         # The call tells why, the looking tells what: an error may be raised after the guest has moved.
-        cause = given_up or ("" if call.error is None else message(call.error))
+        cause = given_up[0] if given_up else ("" if call.error is None else message(call.error))
         outcome = self._follow(move, vm, tell, cause=cause)
         if outcome.status == "moved" and outcome.total_time_s is None:  # no hypervisor kept count: post-copy
             outcome = replace(outcome, total_time_s=wall_s, **({} if not last else _counted(last[0])))
@@ -292,6 +304,8 @@ class LibvirtKvm:
             source, target = self._domain(move.source, vm), self._domain(move.target, vm)
             if source is None or target is None or not is_severed(source):
                 return self._follow(move, vm, on_progress, cause="there is no severed post-copy to recover")
+            if heals(lambda: self._verdict(move, vm).status == "moved"):
+                return self._follow(move, vm, on_progress, cause="")
             target_host = self._inventory.host_by_name[move.target]
             reconnect(source, target, target_host.peer_uri or target_host.uri or "", move)
         except (HypervisorError, self._libvirt.libvirtError) as error:
@@ -306,6 +320,11 @@ class LibvirtKvm:
         HypervisorError
             If the source cannot be asked, or refuses although a migration is running.
         """
+        answer = run_bounded({"abort": partial(self._abort, move, vm)}, timeout_s=LOOK_TIMEOUT_S)["abort"]
+        if isinstance(answer, Failed):
+            raise HypervisorError(f"Move {move.id}: {move.source} did not abort: {message(answer.error)}.")
+
+    def _abort(self, move: Move, vm: Vm) -> None:
         try:
             domain = self._domain(move.source, vm)
             if domain is not None and domain_state(domain)[2]:
@@ -313,7 +332,7 @@ class LibvirtKvm:
         except self._libvirt.libvirtError as error:
             gone = (self._libvirt.VIR_ERR_NO_DOMAIN, self._libvirt.VIR_ERR_OPERATION_INVALID)
             if error.get_error_code() not in gone:  # else it ended by itself meanwhile
-                raise HypervisorError(f"Move {move.id}: {move.source} did not abort: {message(error)}.") from error
+                raise
 
     def _report(self, move: Move, domain: Any, on_progress: ProgressListener) -> Progress | None:
         try:
@@ -337,16 +356,18 @@ class LibvirtKvm:
                 return self._outcome(move, vm, verdict, cause)
             if verdict.status == "under_way" and now < limit:
                 unclear_since = None
-                with contextlib.suppress(HypervisorError, self._libvirt.libvirtError):
-                    domain = self._domain(move.source, vm)
-                    if domain is not None:
-                        self._report(move, domain, on_progress)
+                run_bounded({"look": partial(self._glance, move, vm, on_progress)}, timeout_s=GLANCE_S)
             else:
                 unclear_since = now if unclear_since is None else unclear_since
                 if now - unclear_since > SETTLE_S:
                     verdict = judge(move, self.locate(vm))  # it may be on a third host
                     return Outcome(status="unknown", reason=" ".join(filter(None, (verdict.text, cause))))
             time.sleep(POLL_S)
+
+    def _glance(self, move: Move, vm: Vm, on_progress: ProgressListener) -> None:
+        domain = self._domain(move.source, vm)
+        if domain is not None:
+            self._report(move, domain, on_progress)
 
     def _verdict(self, move: Move, vm: Vm) -> Verdict:
         """Judge by two looks that agree: the guest may pass from host to host while they are asked."""

@@ -84,10 +84,9 @@ def is_severed(domain: Any) -> bool:
     )
 
 
-def domain_state(domain: Any) -> tuple[VmState, bool, bool]:
-    """Return the state of a domain, whether this copy is being made by a migration, and whether a job is active."""
+def plain_state(domain: Any) -> VmState:
+    """Return the state of a domain as its daemon knows it; QEMU is not asked."""
     libvirt = load_libvirt()
-    number, reason = domain.state()
     states: dict[int, VmState] = {
         libvirt.VIR_DOMAIN_RUNNING: "running",
         libvirt.VIR_DOMAIN_BLOCKED: "running",
@@ -96,7 +95,13 @@ def domain_state(domain: Any) -> tuple[VmState, bool, bool]:
         libvirt.VIR_DOMAIN_SHUTOFF: "stopped",
         libvirt.VIR_DOMAIN_CRASHED: "stopped",
     }
-    state = states.get(number, "unknown")
+    return states.get(domain.state()[0], "unknown")
+
+
+def domain_state(domain: Any) -> tuple[VmState, bool, bool]:
+    """Return the state of a domain, whether this copy is being made by a migration, and whether a job is active."""
+    libvirt = load_libvirt()
+    state, reason = plain_state(domain), domain.state()[1]
     arriving = leaving = False
     try:
         job = domain.jobStats()
