@@ -6,6 +6,7 @@ guest's kernel is: nothing is installed, so no storage server or switch is ever 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -111,6 +112,21 @@ def variables(trees: Iterable[Tree]) -> dict[str, str]:
     return found
 
 
+def where(extra: Extra) -> str:
+    """Say in a sentence where an extra comes from."""
+    if set(extra.packages) <= installed(extra.packages):
+        return f"{', '.join(extra.packages)} installed."
+    folder = _folder(extra)
+    return f"{folder} fetched." if folder.exists() else f"{', '.join(extra.packages)}: 'lab up' will fetch them."
+
+
+def _folder(extra: Extra) -> Path:
+    version = _qemu_version() if extra is DRIVERS else ""
+    # A colon, as Debian's versions have, would part the folder's name in a list of paths.
+    return cache_dir() / "-".join(word for word in ("extra", extra.name, version.replace(":", "_")) if word)
+
+
+@functools.cache
 def provide(extra: Extra) -> Tree:
     """Return where an extra is; fetch it first if it is neither installed nor in the cache.
 
@@ -121,13 +137,11 @@ def provide(extra: Extra) -> Tree:
     """
     if set(extra.packages) <= installed(extra.packages):
         return Tree(root=Path("/"))
-    version = _qemu_version() if extra is DRIVERS else ""
-    # A colon, as Debian's versions have, would part the folder's name in a list of paths.
-    folder = cache_dir() / "-".join(word for word in ("extra", extra.name, version.replace(":", "_")) if word)
+    folder = _folder(extra)
     with locked(cache_dir() / "extras.lock"):
         if not folder.exists():
             try:
-                _fetch(extra, version, folder)
+                _fetch(extra, folder)
             except LabError as error:
                 line = f"apt-get install --no-install-recommends {' '.join(extra.packages)}"
                 raise LabError(f"{error}\nIs the network there? Installed they are used, too: {line}") from error
@@ -139,6 +153,7 @@ def driver_files(tree: Tree) -> tuple[Path, ...]:
     return () if tree.root == Path("/") else tuple(tree.find(name) for name in _DRIVER_FILES)
 
 
+@functools.cache
 def module_folder() -> str:
     """Name of the folder under ``/run/qemu`` where this QEMU looks for modules that belong to it and no other.
 
@@ -154,22 +169,21 @@ def _qemu_version() -> str:
     return _run(("dpkg-query", "--show", "--showformat=${Version}", "qemu-system-x86")).strip()
 
 
-def _fetch(extra: Extra, version: str, folder: Path) -> None:
+def _fetch(extra: Extra, folder: Path) -> None:
     """Fetch the packages and open them; the folder appears at once and whole."""
     try:
-        packages = _packages(extra, version)
-        _open(packages, folder)
+        _open(_packages(extra), folder)
     except LabError:
         if os.geteuid() != 0:
             raise
         # The lists may be missing, or older than what the mirror still has.
         _run(("apt-get", "--quiet", "update"))
-        _open(_packages(extra, version), folder)
+        _open(_packages(extra), folder)
 
 
-def _packages(extra: Extra, version: str) -> tuple[str, ...]:
+def _packages(extra: Extra) -> tuple[str, ...]:
     if extra is DRIVERS:
-        package = f"{extra.packages[0]}={version}"
+        package = f"{extra.packages[0]}={_qemu_version()}"
         depends = _run(("apt-cache", "depends", "--no-recommends", "--no-suggests", package))
         libraries = re.findall(r"Depends: (\S+)", depends)
         return (package, *(name for name in libraries if _DRIVER_LIBRARIES.fullmatch(name)))

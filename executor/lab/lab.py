@@ -19,6 +19,7 @@ import yaml
 
 from drsim.errors import LabError
 from executor.lab import cgroup, config, domain, extras, fabric, host, line, machine, namespace, pki, storage
+from executor.lab.capture import Capture
 from executor.lab.guest import GuestControl
 from executor.lab.image import guest_image
 from executor.lab.packages import kvm_usable
@@ -86,6 +87,8 @@ class Lab:
             if state.remark:
                 on_step(state.remark)
             pki.make_authorities(folder / "ca", tuple(dict.fromkeys(member.cluster for member in topology.hosts)))
+            first = topology.hosts[0].cluster
+            pki.make_certificate(folder / "ca", first, [folder / "client"], "client", config.CLIENT_MIGRATION_IP)
             on_step("network")
             fabric.start_fabric(state, lab._save)
             on_step(f"{len(topology.hosts)} hosts")
@@ -350,6 +353,32 @@ class Lab:
                     os.kill(pid, signals[action])
             except (FileNotFoundError, ProcessLookupError):
                 continue
+
+    def capture(self, name: str, network: str | None = None) -> Capture:
+        """Listen for announcements of guests where a host's bridge meets the wire (of the first network by default).
+
+        Raises
+        ------
+        LabError
+            If the host does not have the network.
+        """
+        own = self._host(name)
+        for number, each in enumerate(self.state.topology.networks):
+            if network in (None, each.name) and each.bridge_on(name) is not None:
+                return Capture(own.init_pid, f"{'vx' if each.kind == 'vxlan' else 'trunk'}{number}")
+        raise LabError(f"{name} does not have a network '{network}'.")
+
+    def client_command(self, *command: str) -> tuple[str, ...]:
+        """Return the words that run a command where the client is: from there a controller reaches hosts over TLS."""
+        return ("nsenter", f"--net=/proc/{self.state.client_pid}/ns/net", "--", *command)
+
+    def tls_uris(self) -> dict[str, str]:
+        """By host the URI of its TLS port, for a controller run where the client is (`client_command`)."""
+        pki_folder = self.state.folder / "client"
+        return {
+            name: f"qemu+tls://{config.migration_ip(own.index)}/system?pkipath={pki_folder}"
+            for name, own in self.state.hosts.items()
+        }
 
     def run(self, name: str, script: str) -> str:
         """Run a shell script inside a host and return what it prints."""

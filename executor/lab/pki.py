@@ -9,13 +9,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from drsim.errors import LabError
 
 DAYS = 30
 Condition = Literal["good", "expired", "missing", "foreign"]
 """What a host's certificate is like: as it should be; its time is over; not there; of an authority nobody trusts."""
+
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 STRANGER = "stranger"
 """Folder of the authority that nobody trusts; no cluster can have this name, for it is not one of the topology's."""
