@@ -349,10 +349,15 @@ class Lab:
         for pid in marked_pids(self.state.folder):
             try:
                 same = os.readlink(f"/proc/{pid}/ns/pid") == namespace_id
-                if same and Path(f"/proc/{pid}/comm").read_text().strip() == "libvirtd":
-                    os.kill(pid, signals[action])
+                if not same or Path(f"/proc/{pid}/comm").read_text().strip() != "libvirtd":
+                    continue
+                os.kill(pid, signals[action])
             except (FileNotFoundError, ProcessLookupError):
                 continue
+            # What answers on its socket afterwards must be the next one.
+            deadline = time.monotonic() + 5.0
+            while action == "kill" and is_marked(pid, self.state.folder) and time.monotonic() < deadline:
+                time.sleep(0.005)
 
     def capture(self, name: str, network: str | None = None) -> Capture:
         """Listen for announcements of guests where a host's bridge meets the wire (of the first network by default).
