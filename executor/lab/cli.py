@@ -82,30 +82,47 @@ def status(name: NameOption = "lab", as_json: JsonOption = False) -> None:
 
 
 def _status(lab: Any) -> None:
-    table = Table("host", "state", "line", "guests", box=None)
-    for name, host in lab.status()["hosts"].items():
-        line = f"{host['rate_mbit_s']:g} Mbit/s, RTT {host['rtt_ms']:g} ms, loss {host['loss']:.2%}"
+    seen = lab.status()
+    table = Table("host", "site", "state", "line", "guests", box=None)
+    for name, host in seen["hosts"].items():
         guests = "does not answer" if host["guests"] is None else " ".join(host["guests"])
-        table.add_row(name, "up" if host["up"] else "down", line, guests)
+        table.add_row(name, host["site"], "up" if host["up"] else "down", _line(host), guests)
     _print(table)
+    for name, link in seen["links"].items():
+        _print(f" {name}: {_line(link)}")
+    if seen["remark"]:
+        _print(seen["remark"])
+
+
+def _line(seen: dict[str, Any]) -> str:
+    rate = f"{seen['rate_mbit_s']:g} Mbit/s" if seen["rate_mbit_s"] else "unlimited"
+    return f"{rate}, RTT {seen['rtt_ms']:g} ms, loss {seen['loss']:.2%}"
 
 
 @app.command()
 def link(
-    host: str,
+    ends: Annotated[str, typer.Argument(metavar="HOST|SITE:SITE", help="A host's line, or that between two sites.")],
     name: NameOption = "lab",
     rate: Annotated[float | None, typer.Option(min=0, help="Mbit/s; 0 is unlimited.")] = None,
     rtt: Annotated[float | None, typer.Option(min=0, help="Round-trip time, ms.")] = None,
+    jitter: Annotated[float | None, typer.Option(min=0, help="Up to so much more each way, ms.")] = None,
     loss: Annotated[float | None, typer.Option(min=0, max=1, help="Fraction of packets.")] = None,
+    queue: Annotated[float | None, typer.Option(min=0.001, help="Longest wait before packets are dropped, ms.")] = None,
     cut: Annotated[bool | None, typer.Option("--cut/--heal", help="Swallow everything, or no longer.")] = None,
 ) -> None:
-    """Reshape, cut or heal the migration line of a host."""
+    """Reshape, cut or heal the migration line of a host, or the line between two sites."""
     lab = _load(name)
-    asked = {"rate_mbit_s": rate, "rtt_ms": rtt, "loss": loss}
+    a, is_wan, b = ends.partition(":")
+    asked = {"rate_mbit_s": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss, "queue_ms": queue}
     if changes := {key: value for key, value in asked.items() if value is not None}:
-        lab.line(host, **changes)
-    if cut is not None:
-        lab.cut(host, cut=cut)
+        if is_wan:
+            lab.wan(a, b, **changes)
+        else:
+            lab.line(a, **changes)
+    if cut is not None and is_wan:
+        lab.cut_wan(a, b, cut=cut)
+    elif cut is not None:
+        lab.cut(a, cut=cut)
     _status(lab)
 
 
@@ -127,7 +144,10 @@ def restart(host: str, name: NameOption = "lab") -> None:
 def guest(
     guest: str,
     action: Annotated[str, typer.Argument(help="stat, verify, boot, or dirty.")],
-    values: Annotated[list[int] | None, typer.Argument(help="For dirty: working set MiB, rate MiB/s.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(help="For dirty: working set MiB, rate MiB/s, and if wanted e.g. zipf:1000 or hot:8:900."),
+    ] = None,
     name: NameOption = "lab",
 ) -> None:
     """Ask a guest what it does, let it check its memory and disk, or change what it does."""
@@ -145,26 +165,67 @@ def guest(
                 _print(f"{verdict.bad_pages} of {verdict.pages} pages bad, {verdict.bad_blocks} blocks bad")
                 if verdict.bad_pages or verdict.bad_blocks:
                     raise typer.Exit(2)
-            case "dirty", [working_set_mib, rate_mib_s]:
-                control.dirty(working_set_mib, rate_mib_s)
+            case "dirty", [_, _, *_] as words:
+                control.order(f"dirty {' '.join(words)}")
                 _print("ok")
             case _:
                 raise LabError(
-                    f"guest {guest} {action}: expected stat, verify, boot, or dirty WORKING_SET_MIB RATE_MIB_S."
+                    f"guest {guest} {action}: expected stat, verify, boot, or dirty WORKING_SET_MIB RATE_MIB_S [HOW]."
                 )
 
 
 @app.command()
+def certificate(
+    host: str,
+    condition: Annotated[str, typer.Argument(help="good, expired, missing or foreign.")],
+    name: NameOption = "lab",
+) -> None:
+    """Replace the certificate of a host by a good one or a bad one."""
+    from executor.lab.pki import CONDITIONS
+
+    lab = _load(name)
+    found = next((each for each in CONDITIONS if each == condition), None)
+    if found is None:
+        raise LabError(f"'{condition}' is no condition of a certificate. Use {', '.join(CONDITIONS)}.")
+    lab.certificate(host, found)
+    _print(f"The certificate of {host} is {condition}.")
+
+
+@app.command()
+def capture(
+    host: str,
+    seconds: Annotated[float, typer.Argument(min=0.1, help="How long to listen.")] = 10.0,
+    network: Annotated[str | None, typer.Option(help="Network; without it the host's first.")] = None,
+    name: NameOption = "lab",
+) -> None:
+    """Print announcements of guests (gratuitous ARP, RARP) as they leave or reach a host's bridge."""
+    with _load(name).capture(host, network) as wire:
+        for seen in wire.seen(seconds):
+            _print(f"{seen.kind} {seen.mac}{'' if seen.vlan is None else f' VLAN {seen.vlan}'}")
+
+
+@app.command("exec")
+def execute(host: str, command: list[str], name: NameOption = "lab") -> None:
+    """Run a command inside a host: drsim lab exec h1 -- ip address."""
+    import shlex
+
+    sys.stdout.write(_load(name).run(host, shlex.join(command)))
+
+
+@app.command()
 def doctor(
+    topology: Annotated[Path | None, typer.Argument(help="Look at what this topology needs beside.")] = None,
     install: Annotated[bool, typer.Option("--install", help="Install what is missing (root, apt).")] = False,
 ) -> None:
     """Say what this machine lacks for the lab, and how to get it."""
     from executor.lab import doctor as examiner
     from executor.lab import packages
+    from executor.lab.topology import read_topology
 
+    wanted = read_topology(topology) if topology else None
     if install:
         packages.install()
-    findings = examiner.examine()
+    findings = (*examiner.examine(), *(examiner.examine_extras(wanted, fetch=install) if wanted else ()))
     table = Table("", "what", "says", "what to do", box=None)
     for finding in findings:
         table.add_row("ok" if finding.ok else "--", finding.name, finding.says, "" if finding.ok else finding.remedy)

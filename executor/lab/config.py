@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from executor.lab.topology import LabTopology
@@ -15,26 +16,54 @@ def migration_ip(index: int) -> str:
     return f"10.10.0.{10 + index}"
 
 
-def guest_ip(index: int) -> str:
-    """Address of a guest."""
-    return f"10.20.0.{100 + index}"
+def storage_host_ip(index: int) -> str:
+    """Address of a host on the storage network."""
+    return f"10.30.0.{10 + index}"
 
 
-CLIENT_IP = "10.20.0.1"
-"""Address of the client that talks to the guests."""
+STORAGE_IP = "10.30.0.1"
+"""Address of the storage server."""
 
 
-def libvirtd_conf(uuid: str) -> str:
+def guest_ip(index: int, segment: int = 0) -> str:
+    """Address of a guest on the n-th segment of the guests' networks."""
+    return f"10.20.{segment}.{100 + index}"
+
+
+def client_ip(segment: int = 0) -> str:
+    """Address of the client that talks to the guests of a segment."""
+    return f"10.20.{segment}.1"
+
+
+CLIENT_MIGRATION_IP = "10.10.0.1"
+"""Address of the client on the migration network: a controller that is run there can reach the hosts over TLS."""
+
+PEER_PKI = "/etc/libvirt/pki"
+"""Where libvirtd of a host finds its certificate."""
+
+VXLAN_PORT = 4789
+VXLAN_MTU = 1450
+"""What is left of 1500 bytes within a tunnel."""
+
+
+def libvirtd_conf(uuid: str, *, tls: bool) -> str:
     """Configure the daemon: TCP for its peers on a network that nobody else is on, a unix socket for the controller.
 
     Parameters
     ----------
     uuid : str
         The host's own: daemons with equal UUIDs take a migration for one to themselves.
+    tls : bool
+        Whether it listens on TLS, too. A certificate that is no good must not keep it from starting: that is for its
+        peers to find out.
     """
     return f"""\
-listen_tls = 0
+listen_tls = {int(tls)}
 listen_tcp = 1
+key_file = "{PEER_PKI}/serverkey.pem"
+cert_file = "{PEER_PKI}/servercert.pem"
+ca_file = "{PEER_PKI}/cacert.pem"
+tls_no_sanity_certificate = 1
 listen_addr = "0.0.0.0"
 auth_tcp = "none"
 auth_unix_ro = "none"
@@ -91,9 +120,12 @@ def hosts_file(topology: LabTopology) -> str:
 
 
 def with_accounts(text: str, kind: str) -> str:
-    """Add the accounts that libvirtd looks up when it starts, even if it is told to use root."""
+    """Add the accounts that libvirtd and rpcbind look up when they start, even if told to use root."""
     lines = {
-        "passwd": {"libvirt-qemu": "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin"},
+        "passwd": {
+            "libvirt-qemu": "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin",
+            "_rpc": "_rpc:x:64057:65534::/run/rpcbind:/usr/sbin/nologin",
+        },
         "group": {"libvirt-qemu": "libvirt-qemu:x:64055:", "kvm": "kvm:x:64056:"},
     }[kind]
     present = {line.partition(":")[0] for line in text.splitlines()}
@@ -142,7 +174,7 @@ def mounts_script(folder: Path, *, kvm: bool) -> str:
 
 
 def network_script(host: str, own_ip: str) -> str:
-    """Script, run inside a new host, that sets its name, its migration card (already there) and its guests' bridge.
+    """Script, run inside a new host, that sets its name and its migration card (already there).
 
     The socket buffers hold 1 Gbit/s over 100 ms; with the kernel's own limits the line would be window-limited to a
     quarter of that.
@@ -151,9 +183,28 @@ def network_script(host: str, own_ip: str) -> str:
 hostname {host}
 ip link set lo up
 ip address add {own_ip}/24 dev mig0
-ip link add br0 type bridge stp_state 0 forward_delay 0
-ip link set trunk0 master br0 up
-ip link set br0 up
 sysctl -qw net.ipv4.tcp_congestion_control=cubic || true
 sysctl -qw net.ipv4.tcp_wmem='4096 131072 67108864' net.ipv4.tcp_rmem='4096 131072 67108864' || true
 """
+
+
+def storage_script(own_ip: str) -> str:
+    """Script, run inside a new host, that sets up its storage card (already there)."""
+    return f"ip address add {own_ip}/24 dev sto0\nip link set sto0 up\n"
+
+
+def bridge_script(bridge: str, port: str) -> str:
+    """Script that makes a bridge and plugs an interface into it."""
+    return (
+        f"ip link add {bridge} type bridge stp_state 0 forward_delay 0\n"
+        f"ip link set {port} master {bridge} up\nip link set {bridge} up\n"
+    )
+
+
+def tunnel_script(interface: str, number: int, own_ip: str, peers: Sequence[str]) -> str:
+    """Script that makes one end of a VXLAN: a frame for all goes to every peer, what comes from where is learned."""
+    lines = [
+        f"ip link add {interface} mtu {VXLAN_MTU} type vxlan id {100 + number} local {own_ip} dstport {VXLAN_PORT}"
+    ]
+    lines += [f"bridge fdb append 00:00:00:00:00:00 dev {interface} dst {peer}" for peer in peers if peer != own_ip]
+    return "\n".join(lines) + f"\nip link set {interface} up\n"

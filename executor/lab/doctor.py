@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drsim.errors import LabError
-from executor.lab import packages
+from executor.lab import extras, packages
 from executor.lab.state import labs_root
+from executor.lab.topology import LabTopology
 
 MIN_FREE_MEMORY_MIB = 2048
 """Three hosts and their libvirtd take some 300 MiB, an emulated guest of 256 MiB about 250 MiB."""
@@ -56,6 +57,30 @@ def examine() -> tuple[Finding, ...]:
     if all(finding.ok for finding in findings if finding.name in ("packages", "versions")):
         findings.append(_accelerator())
     return (*findings, _memory(), _disk())
+
+
+def examine_extras(topology: LabTopology, *, fetch: bool = False) -> tuple[Finding, ...]:
+    """Look for what a topology needs beside the packages of every lab.
+
+    Parameters
+    ----------
+    topology : LabTopology
+        What is to be built.
+    fetch : bool
+        Whether to fetch what is missing into the cache.
+    """
+    findings = []
+    for extra in extras.wanted(topology):
+        remedy = f"apt-get install --no-install-recommends {' '.join(extra.packages)}"
+        try:
+            if fetch:
+                extras.provide(extra)
+            says = extras.where(extra)
+        except LabError as error:
+            findings.append(Finding(name=extra.name, ok=False, says=str(error), remedy=remedy))
+        else:
+            findings.append(Finding(name=extra.name, ok=True, says=says))
+    return tuple(findings)
 
 
 def _root() -> Finding:

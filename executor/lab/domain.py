@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from executor.lab import config
+from executor.lab.storage import IQN, DiskPlace, target_name
 from executor.lab.topology import LabGuest
+from executor.lab.wire import LabNetwork
 
 NAMESPACE = "urn:drsim"
 """XML namespace of what drsim knows about a guest, kept in the guest's metadata."""
@@ -22,7 +26,36 @@ def guest_uuid(lab: str, guest: str) -> str:
     return str(uuid.uuid5(_UUIDS, f"{lab}/{guest}"))
 
 
-def domain_xml(lab: str, guest: LabGuest, index: int, disk: Path, kernel: Path, initrd: Path, *, kvm: bool) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """Where a guest is plugged in.
+
+    Parameters
+    ----------
+    network : LabNetwork
+        Its network.
+    bridge : str
+        Bridge of its host.
+    segment : int
+        Number of the segment: gives its addresses.
+    """
+
+    network: LabNetwork
+    bridge: str
+    segment: int
+
+
+def domain_xml(
+    lab: str,
+    guest: LabGuest,
+    index: int,
+    disks: Sequence[DiskPlace],
+    port: Port,
+    kernel: Path,
+    initrd: Path,
+    *,
+    kvm: bool,
+) -> str:
     """Describe a guest to libvirt.
 
     Parameters
@@ -33,8 +66,10 @@ def domain_xml(lab: str, guest: LabGuest, index: int, disk: Path, kernel: Path, 
         The guest.
     index : int
         Its number in the lab, from 1: gives its address and its MAC.
-    disk : Path
-        Its disk, as its host sees it.
+    disks : sequence of DiskPlace
+        Its disks.
+    port : Port
+        Where it is plugged in.
     kernel, initrd : Path
         What it boots.
     kvm : bool
@@ -65,9 +100,11 @@ def domain_xml(lab: str, guest: LabGuest, index: int, disk: Path, kernel: Path, 
     add(boot, "type", "hvm", arch="x86_64", machine="q35")
     add(boot, "kernel", str(kernel))
     add(boot, "initrd", str(initrd))
+    rates = ",".join(str(disk.write_kib_s) for disk in guest.disks)
     workload = (
-        f"lab.ip={config.guest_ip(index)} lab.peer={config.CLIENT_IP} lab.ws={guest.working_set_mib} "
-        f"lab.rate={guest.dirty_rate_mib_s} lab.disk={guest.disk_write_kib_s}"
+        f"lab.ip={config.guest_ip(index, port.segment)} lab.peer={config.client_ip(port.segment)} "
+        f"lab.ws={guest.working_set_mib} lab.rate={guest.dirty_rate_mib_s} lab.dirty={guest.dirty.text} "
+        f"lab.disk={rates} lab.net={guest.traffic_kib_s}"
     )
     add(boot, "cmdline", f"{_KERNEL} {workload}")
     features = add(domain, "features")
@@ -78,14 +115,32 @@ def domain_xml(lab: str, guest: LabGuest, index: int, disk: Path, kernel: Path, 
         add(domain, event, "destroy")
     devices = add(domain, "devices")
     add(devices, "emulator", "/usr/bin/qemu-system-x86_64")
-    drive = add(devices, "disk", type="file", device="disk")
-    add(drive, "driver", name="qemu", type="raw", cache="none", discard="unmap")
-    add(drive, "source", file=str(disk))
-    add(drive, "target", dev="vda", bus="virtio")
+    for number, place in enumerate(disks):
+        drive = add(devices, "disk", type="file" if place.kind == "file" else "network", device="disk")
+        add(drive, "driver", name="qemu", type=place.format, cache="none", discard="unmap")
+        if place.kind == "file":
+            add(drive, "source", file=place.name)
+        else:
+            source = add(drive, "source", protocol=place.kind, name=place.name)
+            add(source, "host", name=config.STORAGE_IP, **({"port": "3260"} if place.kind == "iscsi" else {}))
+            if place.kind == "iscsi":
+                add(add(source, "initiator"), "iqn", name=f"{IQN}:guest.{guest.name}")
+        add(drive, "target", dev=target_name(number), bus="virtio")
     card = add(devices, "interface", type="bridge")
     add(card, "mac", address=f"52:54:00:00:00:{index:02x}")
-    add(card, "source", bridge="br0")
+    add(card, "source", bridge=port.bridge)
     add(card, "model", type="virtio")
+    if port.network.kind == "ovs":
+        add(card, "virtualport", type="openvswitch")
+        if guest.vlan is not None:
+            add(add(card, "vlan"), "tag", id=str(guest.vlan))
+        # A switch in user space passes frames on as they are: the guest must finish them itself.
+        off = dict.fromkeys(("csum", "gso", "tso4", "tso6", "ecn", "ufo"), "off")
+        driver = add(card, "driver", name="qemu")
+        add(driver, "host", **off)
+        add(driver, "guest", **{key: value for key, value in off.items() if key != "gso"})
+    if port.network.kind == "vxlan":
+        add(card, "mtu", size=str(config.VXLAN_MTU))
     serial = add(devices, "serial", type="file")
     add(serial, "source", path=f"/var/log/libvirt/{guest.name}.serial")
     add(devices, "memballoon", model="none")

@@ -10,8 +10,10 @@ from types import TracebackType
 
 from drsim.errors import LabError
 from executor.lab import namespace
+from executor.lab.dirty import Dirtying
 
 CONTROL_PORT = 7002
+SWEEP = Dirtying()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +100,26 @@ class GuestControl:
         """Return its counters: uptime, pages dirtied, blocks written, errors."""
         return {key: int(value) for key, _, value in (word.partition("=") for word in self.ask("stat").split())}
 
-    def dirty(self, working_set_mib: int, rate_mib_s: int) -> None:
-        """Set its working set and its dirty rate."""
-        self.ask(f"dirty {working_set_mib} {rate_mib_s}")
+    def dirty(self, working_set_mib: int, rate_mib_s: int, dirtying: Dirtying = SWEEP) -> None:
+        """Set its working set, its dirty rate and which page is next.
+
+        Raises
+        ------
+        LabError
+            If it cannot, e.g. for want of memory.
+        """
+        self.order(f"dirty {working_set_mib} {rate_mib_s} {dirtying.text}")
+
+    def order(self, line: str) -> None:
+        """Send one line that is answered with ``ok``.
+
+        Raises
+        ------
+        LabError
+            With the guest's own words, if it is not.
+        """
+        if (answer := self.ask(line)) != "ok":
+            raise LabError(f"The guest answers '{line}' with {answer!r}.")
 
     def verify(self) -> Verdict:
         """Let it read all that it wrote."""

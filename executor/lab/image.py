@@ -57,7 +57,7 @@ def guest_image() -> GuestImage:
     LabError
         If the kernel cannot be fetched or the agent not be compiled.
     """
-    agent = compile(NATIVE / "agent.c", ("-static", "-pthread", "-s"))
+    agent = compile(NATIVE / "agent.c", ("-static", "-pthread", "-s", "-lm"))
     found = _cached(agent)
     if found is None:
         with locked(cache_dir() / "guest.lock"):

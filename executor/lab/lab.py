@@ -18,13 +18,15 @@ from typing import Any, TypeVar
 import yaml
 
 from drsim.errors import LabError
-from executor.lab import config, domain, host, machine, namespace
+from executor.lab import cgroup, config, domain, extras, fabric, host, line, machine, namespace, pki, storage
+from executor.lab.capture import Capture
 from executor.lab.guest import GuestControl
 from executor.lab.image import guest_image
 from executor.lab.packages import kvm_usable
 from executor.lab.probe import Probe
 from executor.lab.state import HostState, LabState, is_marked, kill_all, lab_names, labs_root, load_state, marked_pids
-from executor.lab.topology import LabGuest, LabHost, LabTopology, Line
+from executor.lab.topology import LabGuest, LabHost, LabTopology
+from executor.lab.wire import Line, Wan
 
 T = TypeVar("T")
 BOOT_S = 90.0
@@ -79,14 +81,22 @@ class Lab:
         lab = cls(state)
         try:
             (folder / "shared").mkdir(exist_ok=True)
+            for extra in extras.wanted(topology):
+                extras.provide(extra)
+            state.remark = cgroup.make(folder, topology)
+            if state.remark:
+                on_step(state.remark)
+            pki.make_authorities(folder / "ca", tuple(dict.fromkeys(member.cluster for member in topology.hosts)))
+            first = topology.hosts[0].cluster
+            pki.make_certificate(folder / "ca", first, [folder / "client"], "client", config.CLIENT_MIGRATION_IP)
             on_step("network")
-            lab._start_fabric()
+            fabric.start_fabric(state, lab._save)
             on_step(f"{len(topology.hosts)} hosts")
             kvm = kvm_usable()[0]
             _side_by_side(lambda member: lab._start_host(member, kvm=kvm), topology.hosts)
             on_step(f"{len(topology.guests)} guests")
             _side_by_side(lambda guest: lab.boot(guest.name), topology.guests)
-            (folder / "hosts.yaml").write_text(lab.hosts_file())
+            lab._write_hosts_files()
         except BaseException:
             lab.down()
             raise
@@ -103,28 +113,8 @@ class Lab:
         """
         return cls(load_state(name))
 
-    def _start_fabric(self) -> None:
-        folder = self.state.folder
-        self.state.fabric_pid = namespace.start(folder, whole_host=False)
-        self.state.client_pid = namespace.start(folder, whole_host=False)
-        self._save()
-        bridges = "".join(
-            f"ip link add {name} type bridge stp_state 0 forward_delay 0\nip link set {name} up\n"
-            for name in ("br-mig", "br-vm")
-        )
-        # Not with all namespaces entered: the number of the client's PID 1 is known outside only.
-        plug = (
-            f"ip link add v-client master br-vm type veth peer name eth0 netns /proc/{self.state.client_pid}/ns/net\n"
-        )
-        namespace.run_in_network(self.state.fabric_pid, bridges + plug + "ip link set v-client up\nip link set lo up\n")
-        address = f"ip address add {config.CLIENT_IP}/24 dev eth0\nip link set eth0 up\nip link set lo up\n"
-        namespace.run_in_network(self.state.client_pid, address)
-
     def _start_host(self, member: LabHost, *, kvm: bool) -> None:
-        try:
-            host.start_host(self.state, member, kvm=kvm)
-        finally:
-            self._save()
+        host.start_host(self.state, member, self._save, kvm=kvm)
 
     def down(self) -> None:
         """Take everything down: processes, namespaces, mounts, interfaces, files.
@@ -162,17 +152,16 @@ class Lab:
         for other in self.state.hosts:
             if self.is_up(other) and name in self.guests_on(other):
                 raise LabError(f"Guest {name} runs on {other} already.")
-        if guest.datastore == "shared":
-            disk = self.state.folder / "shared" / f"{name}.raw"
-            outside = disk
-        else:
-            disk = Path(config.LOCAL_FOLDER, f"{name}.raw")
-            outside = self.state.host_folder(guest.host) / "local" / f"{name}.raw"
-        with outside.open("ab") as file:
-            file.truncate(guest.disk_mib << 20)
+        for number in range(len(guest.disks)):
+            storage.make_disk(self.state, guest, number)
         image = guest_image()
+        network = self.state.topology.network_of(guest)
+        port = domain.Port(
+            network=network, bridge=network.bridge_on(guest.host) or network.bridge, segment=self._segment(guest)
+        )
+        places = [storage.disk_place(self.state, guest, number) for number in range(len(guest.disks))]
         text = domain.domain_xml(
-            self.state.topology.name, guest, index, disk, image.kernel, image.initrd, kvm=kvm_usable()[0]
+            self.state.topology.name, guest, index, places, port, image.kernel, image.initrd, kvm=kvm_usable()[0]
         )
         connection = self.connection(guest.host)
         try:
@@ -191,6 +180,11 @@ class Lab:
         known = ", ".join(guest.name for guest in self.state.topology.guests)
         raise LabError(f"There is no guest '{name}' in the lab; there are {known}.")
 
+    def _segment(self, guest: LabGuest) -> int:
+        wanted = (self.state.topology.network_of(guest).name, guest.vlan)
+        segments = self.state.topology.segments()
+        return [(network.name, vlan) for network, vlan in segments].index(wanted)
+
     def guests_on(self, name: str) -> tuple[str, ...]:
         """Names of the guests that a host holds, in whatever state."""
         connection = self.connection(name)
@@ -201,7 +195,8 @@ class Lab:
 
     def address(self, guest: str) -> str:
         """Address of a guest."""
-        return config.guest_ip(self._guest(guest)[1])
+        member, index = self._guest(guest)
+        return config.guest_ip(index, self._segment(member))
 
     def control(self, guest: str, wait_s: float = 5.0) -> GuestControl:
         """Open a line to the control port of a guest."""
@@ -217,12 +212,16 @@ class Lab:
         return {name: f"qemu+unix:///system?socket={self.state.socket(name)}" for name in self.state.hosts}
 
     def peer_uris(self) -> dict[str, str]:
-        """By host the URI that the other hosts use."""
+        """By host the URI that the other hosts use: over TLS if the topology says so."""
+        if self.state.topology.tls:
+            return {name: f"qemu+tls://{name}/system?pkipath={config.PEER_PKI}" for name in self.state.hosts}
         return {name: f"qemu+tcp://{name}/system" for name in self.state.hosts}
 
-    def hosts_file(self) -> str:
-        """Text of the hosts file that ``drsim collect --hosts-file`` reads."""
+    def hosts_file(self, cluster: str | None = None) -> str:
+        """Text of the hosts file that ``drsim collect --hosts-file`` reads: of all hosts, or of those of a cluster."""
         uris, peers = self.uris(), self.peer_uris()
+        topology = self.state.topology
+        members = [member for member in topology.hosts if cluster in (None, member.cluster)]
         hosts = [
             {
                 "name": member.name,
@@ -231,10 +230,35 @@ class Lab:
                 "site": member.site,
                 "nic_mbit_s": member.line.rate_mbit_s or 10000.0,
             }
-            for member in self.state.topology.hosts
+            for member in members
         ]
-        content = {"hosts": hosts, "shared_paths": [str(self.state.folder / "shared")], "networks": ["br0"]}
-        return yaml.safe_dump(content, sort_keys=False)
+        names = [member.name for member in members]
+        common = [
+            network.bridge
+            for network in topology.networks
+            if all(network.bridge_on(name) == network.bridge for name in names)
+        ]
+        sites = {member.site for member in members}
+        links = [
+            {
+                "a": link.a,
+                "b": link.b,
+                "bandwidth_mbit_s": link.rate_mbit_s or 10000.0,
+                "rtt_ms": link.rtt_ms,
+                "loss": link.loss,
+            }
+            for link in topology.links
+            if {link.a, link.b} <= sites
+        ]
+        content = {"hosts": hosts, "shared_paths": [str(self.state.folder / "shared")], "networks": common}
+        return yaml.safe_dump({**content, "links": links} if links else content, sort_keys=False)
+
+    def _write_hosts_files(self) -> None:
+        (self.state.folder / "hosts.yaml").write_text(self.hosts_file())
+        clusters = {member.cluster for member in self.state.topology.hosts}
+        if len(clusters) > 1:
+            for cluster in clusters:
+                (self.state.folder / f"hosts-{cluster}.yaml").write_text(self.hosts_file(cluster))
 
     def is_up(self, name: str) -> bool:
         """Whether a host has power."""
@@ -253,14 +277,48 @@ class Lab:
             for member in self.state.topology.hosts
         )
         self.state.topology = replace(self.state.topology, hosts=members)
-        line: Line = next(member.line for member in members if member.name == name)
-        host.set_line(self.state, name, line)
+        wanted: Line = next(member.line for member in members if member.name == name)
+        line.shape(self.state.line_control(name), wanted, hops=2)
         self._save()
 
     def cut(self, name: str, *, cut: bool = True) -> None:
         """Let the migration line of a host swallow everything, or heal it."""
         self._host(name)
-        host.tell_line(self.state, name, f"cut {int(cut)}")
+        line.tell(self.state.line_control(name), f"cut {int(cut)}")
+
+    def _wan(self, a: str, b: str) -> Wan:
+        for link in self.state.topology.links:
+            if {link.a, link.b} == {a, b}:
+                return link
+        known = ", ".join(link.name for link in self.state.topology.links) or "none"
+        raise LabError(f"There is no link between the sites '{a}' and '{b}'; there are: {known}.")
+
+    def wan(self, a: str, b: str, **changes: float) -> None:
+        """Reshape the line between two sites: fields of `Line`."""
+        link = self._wan(a, b)
+        settings: dict[str, Any] = {**changes}
+        changed = replace(link, **settings)
+        links = tuple(changed if each == link else each for each in self.state.topology.links)
+        self.state.topology = replace(self.state.topology, links=links)
+        line.shape(self.state.wan_control(link.name), changed.line, hops=1)
+        self._save()
+
+    def cut_wan(self, a: str, b: str, *, cut: bool = True) -> None:
+        """Let the line between two sites swallow everything, or heal it."""
+        line.tell(self.state.wan_control(self._wan(a, b).name), f"cut {int(cut)}")
+
+    def certificate(self, name: str, condition: pki.Condition) -> None:
+        """Replace the certificate of a host by one that is ``good``, ``expired``, ``missing`` or ``foreign``.
+
+        QEMU and the daemon as a client read it for each connection. As a server the daemon has read it when it
+        started: over TLS it is started again, unless the certificate is missing, without which it would not start.
+        """
+        self._host(name)
+        member = next(member for member in self.state.topology.hosts if member.name == name)
+        host.certify(self.state, member, condition)
+        if self.state.topology.tls and condition != "missing" and self.is_up(name):
+            self.daemon(name, "kill")
+            self.daemon(name, "start")
 
     def crash(self, name: str) -> None:
         """Power failure: the host, its daemon and its guests are gone at once."""
@@ -291,10 +349,41 @@ class Lab:
         for pid in marked_pids(self.state.folder):
             try:
                 same = os.readlink(f"/proc/{pid}/ns/pid") == namespace_id
-                if same and Path(f"/proc/{pid}/comm").read_text().strip() == "libvirtd":
-                    os.kill(pid, signals[action])
+                if not same or Path(f"/proc/{pid}/comm").read_text().strip() != "libvirtd":
+                    continue
+                os.kill(pid, signals[action])
             except (FileNotFoundError, ProcessLookupError):
                 continue
+            # What answers on its socket afterwards must be the next one.
+            deadline = time.monotonic() + 5.0
+            while action == "kill" and is_marked(pid, self.state.folder) and time.monotonic() < deadline:
+                time.sleep(0.005)
+
+    def capture(self, name: str, network: str | None = None) -> Capture:
+        """Listen for announcements of guests where a host's bridge meets the wire (of the first network by default).
+
+        Raises
+        ------
+        LabError
+            If the host does not have the network.
+        """
+        own = self._host(name)
+        for number, each in enumerate(self.state.topology.networks):
+            if network in (None, each.name) and each.bridge_on(name) is not None:
+                return Capture(own.init_pid, f"{'vx' if each.kind == 'vxlan' else 'trunk'}{number}")
+        raise LabError(f"{name} does not have a network '{network}'.")
+
+    def client_command(self, *command: str) -> tuple[str, ...]:
+        """Return the words that run a command where the client is: from there a controller reaches hosts over TLS."""
+        return ("nsenter", f"--net=/proc/{self.state.client_pid}/ns/net", "--", *command)
+
+    def tls_uris(self) -> dict[str, str]:
+        """By host the URI of its TLS port, for a controller run where the client is (`client_command`)."""
+        pki_folder = self.state.folder / "client"
+        return {
+            name: f"qemu+tls://{config.migration_ip(own.index)}/system?pkipath={pki_folder}"
+            for name, own in self.state.hosts.items()
+        }
 
     def run(self, name: str, script: str) -> str:
         """Run a shell script inside a host and return what it prints."""
@@ -315,13 +404,20 @@ class Lab:
                 "rate_mbit_s": member.line.rate_mbit_s,
                 "rtt_ms": member.line.rtt_ms,
                 "loss": member.line.loss,
+                "site": member.site,
+                "cluster": member.cluster,
             }
-        return {"name": self.state.topology.name, "hosts": hosts}
+        links = {
+            link.name: {"rate_mbit_s": link.rate_mbit_s, "rtt_ms": link.rtt_ms, "loss": link.loss}
+            for link in self.state.topology.links
+        }
+        return {"name": self.state.topology.name, "hosts": hosts, "links": links, "remark": self.state.remark}
 
 
 def take_down(folder: Path) -> None:
     """Take down the lab in a folder, however far it came up; nothing is left."""
     kill_all(folder)
+    cgroup.remove(folder)
     # The kernel takes mounts and interfaces apart with the namespaces, a moment after the last process.
     shutil.rmtree(folder, ignore_errors=False)
     root = labs_root()

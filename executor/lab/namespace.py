@@ -37,8 +37,17 @@ def environment(folder: Path) -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root", MARK: str(folder)}
 
 
-def start(folder: Path, *, whole_host: bool) -> int:
+def start(folder: Path, *, whole_host: bool, group: Path | None = None) -> int:
     """Start a set of namespaces and return the number of its PID 1, as seen from outside.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the lab.
+    whole_host : bool
+        Whether mounts and IPC are its own, too.
+    group : Path or None
+        Control group that it and all that starts in it is put into.
 
     Raises
     ------
@@ -47,7 +56,7 @@ def start(folder: Path, *, whole_host: bool) -> int:
     """
     flags = _WHOLE_HOST if whole_host else _NETWORK_ONLY
     outer = subprocess.Popen(
-        ["unshare", *flags, "--fork", "--kill-child", sys.executable, "-S", "-E", "-c", _INIT],
+        [*inside(group), "unshare", *flags, "--fork", "--kill-child", sys.executable, "-S", "-E", "-c", _INIT],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -68,6 +77,11 @@ def start(folder: Path, *, whole_host: bool) -> int:
         time.sleep(0.005)
     says = outer.communicate()[1].decode().strip() if outer.poll() is not None else "timed out"
     raise LabError(f"A host's namespaces cannot be made: {says}. Run 'drsim lab doctor'.")
+
+
+def inside(group: Path | None) -> tuple[str, ...]:
+    """Words to put before a command so that it runs in a control group; none without one."""
+    return () if group is None else ("sh", "-c", 'echo 0 >"$0/cgroup.procs"; exec "$@"', str(group))
 
 
 def shell(prefix: Sequence[str], script: str, env: Mapping[str, str] | None = None, *, check: bool = True) -> str:
@@ -97,9 +111,9 @@ def run(pid: int, script: str, *, folder: Path, check: bool = True) -> str:
     return shell(["nsenter", "-t", str(pid), "-a"], script, environment(folder), check=check)
 
 
-def run_in_network(pid: int, script: str) -> str:
+def run_in_network(pid: int, script: str, *, folder: Path) -> str:
     """Run a shell script inside the network namespace of a PID 1 only: it sees this machine's process numbers."""
-    return shell(["nsenter", f"--net=/proc/{pid}/ns/net"], script)
+    return shell(["nsenter", f"--net=/proc/{pid}/ns/net"], script, environment(folder))
 
 
 def in_network(pid: int, make: Callable[[], T]) -> T:

@@ -104,8 +104,8 @@ def missing() -> tuple[str, ...]:
             f"The lab installs its packages with apt, and this machine has no dpkg. "
             f"Use Debian 12 or newer, or install by hand: {' '.join(wanted)}."
         )
-    installed = _installed(wanted)
-    return tuple(package for package in wanted if package not in installed)
+    present = installed(wanted)
+    return tuple(package for package in wanted if package not in present)
 
 
 def install() -> None:
@@ -398,7 +398,8 @@ def _dotted(version: Sequence[int]) -> str:
     return ".".join(str(part) for part in version)
 
 
-def _installed(packages: Sequence[str]) -> frozenset[str]:
+def installed(packages: Sequence[str]) -> frozenset[str]:
+    """Those of the packages that are installed."""
     # dpkg-query answers for those it knows and fails for the others, so its exit code says nothing.
     listing = subprocess.run(
         ("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages),

@@ -46,6 +46,9 @@ class LabState:
     topology: LabTopology
     fabric_pid: int = 0
     client_pid: int = 0
+    storage_pid: int = 0
+    wan_pids: dict[str, int] = field(default_factory=dict)
+    remark: str = ""
     hosts: dict[str, HostState] = field(default_factory=dict)
 
     @property
@@ -69,6 +72,14 @@ class LabState:
         if len(str(path)) > MAX_SOCKET_PATH:
             raise LabError(f"{path} is too long for a unix socket. Set DRSIM_LAB_ROOT to a shorter folder.")
         return path
+
+    def line_control(self, host: str) -> Path:
+        """FIFO of the line of a host."""
+        return self.host_folder(host) / f"line-{host}.control"
+
+    def wan_control(self, name: str) -> Path:
+        """FIFO of the line between two sites."""
+        return self.folder / f"wan-{name.replace(':', '-')}.control"
 
     def save(self) -> None:
         """Write the state; complete or not at all."""

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from drsim.errors import DataError, LabError, Problem
+from executor.lab.dirty import Dirtying
+from executor.lab.wire import STRICT, LabNetwork, Line, Wan
 
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-MAX_HOSTS = 80
-"""Hosts and guests each have an address in a /24."""
+Datastore = Literal["shared", "local", "iscsi", "nfs"]
+"""Where a disk lies: a folder that every host sees; one of its host's own; behind an iSCSI target; on an NFS server."""
+
+NETWORKED: tuple[Datastore, ...] = ("iscsi", "nfs")
+"""Datastores that a server of the lab serves over its storage network."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class Line:
-    """The migration line of a host.
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class LabHost:
+    """A host of the lab.
 
     Parameters
     ----------
-    rate_mbit_s : float
-        Rate, each direction; 0 is unlimited.
-    rtt_ms : float
-        Round-trip time between this host and another with the same setting.
-    loss : float
-        Packets lost, as a fraction.
-    queue_ms : float
-        Longest time that a packet waits in the emulated router before it is dropped.
+    site : str
+        Where it stands; hosts of different sites reach each other over the link of their sites.
+    cluster : str
+        Whose it is: each cluster has a certificate authority of its own.
+    cpus : float or None
+        CPUs that it and its guests may use at most; None: as many as it gets, in equal shares with the other hosts.
+    line : Line
+        Its migration line.
     """
 
-    rate_mbit_s: Annotated[float, Ge(0)] = 1000.0
-    rtt_ms: Annotated[float, Ge(0)] = 0.0
-    loss: Annotated[float, Ge(0), Le(1)] = 0.0
-    queue_ms: Annotated[float, Gt(0)] = 50.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class LabHost:
-    """A host of the lab."""
-
     name: Annotated[str, MinLen(1)]
-    site: str = "lab"
+    site: Annotated[str, MinLen(1)] = "lab"
+    cluster: Annotated[str, MinLen(1)] = "lab"
+    cpus: Annotated[float, Gt(0)] | None = None
     line: Line = Line()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class LabDisk:
+    """A disk of a guest.
+
+    Parameters
+    ----------
+    size_mib, write_kib_s : int
+        Its size, MiB, and how fast the guest writes to it, KiB/s.
+    datastore : {"shared", "local", "iscsi", "nfs"}
+        Where it lies.
+    format : {"raw", "qcow2"}
+        What its file is like.
+    """
+
+    size_mib: Annotated[int, Ge(1)] = 64
+    write_kib_s: Annotated[int, Ge(0)] = 100
+    datastore: Datastore = "shared"
+    format: Literal["raw", "qcow2"] = "raw"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class LabGuest:
     """A guest of the lab.
 
@@ -57,10 +72,18 @@ class LabGuest:
     ----------
     working_set_mib, dirty_rate_mib_s : int
         Memory that it writes to in turn, MiB, and how fast, MiB/s.
-    disk_mib, disk_write_kib_s : int
-        Size of its disk, MiB, and how fast it writes, KiB/s.
-    datastore : {"shared", "local"}
-        Folder that every host sees, or one of its host's own.
+    dirty : Dirtying
+        In which order, and whether the rate changes.
+    disk_mib, disk_write_kib_s, datastore, disk_format
+        Its first disk: fields of `LabDisk`.
+    more_disks : tuple of LabDisk
+        Its other disks.
+    network : str
+        Network that it is plugged into; empty: the first.
+    vlan : int or None
+        VLAN of its port, on a network of kind ``ovs``.
+    traffic_kib_s : int
+        Network traffic beside its numbered streams, KiB/s.
     """
 
     name: Annotated[str, MinLen(1)]
@@ -69,19 +92,53 @@ class LabGuest:
     vcpus: Annotated[int, Ge(1), Le(8)] = 1
     working_set_mib: Annotated[int, Ge(0)] = 32
     dirty_rate_mib_s: Annotated[int, Ge(0)] = 5
+    dirty: Dirtying = Dirtying()
     disk_mib: Annotated[int, Ge(1)] = 64
     disk_write_kib_s: Annotated[int, Ge(0)] = 100
-    datastore: Literal["shared", "local"] = "shared"
+    datastore: Datastore = "shared"
+    disk_format: Literal["raw", "qcow2"] = "raw"
+    more_disks: tuple[LabDisk, ...] = ()
+    network: str = ""
+    vlan: Annotated[int, Ge(1), Le(4094)] | None = None
+    traffic_kib_s: Annotated[int, Ge(0)] = 0
     tags: tuple[str, ...] = ()
 
+    @property
+    def disks(self) -> tuple[LabDisk, ...]:
+        """All its disks: vda, vdb, ..."""
+        first = LabDisk(
+            size_mib=self.disk_mib,
+            write_kib_s=self.disk_write_kib_s,
+            datastore=self.datastore,
+            format=self.disk_format,
+        )
+        return (first, *self.more_disks)
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class LabTopology:
-    """Hosts and guests of a lab."""
+    """Hosts, guests, and what connects them.
+
+    Parameters
+    ----------
+    name : str
+        Name of the lab.
+    hosts, guests : tuple
+        Members.
+    links : tuple of Wan
+        Lines between sites; every two sites have one.
+    networks : tuple of LabNetwork
+        What guests are plugged into.
+    tls : bool
+        Whether libvirtd of every host listens on TLS as well, and the hosts reach each other over it.
+    """
 
     name: str = "lab"
     hosts: tuple[LabHost, ...]
     guests: tuple[LabGuest, ...] = ()
+    links: tuple[Wan, ...] = ()
+    networks: tuple[LabNetwork, ...] = (LabNetwork(name="lan"),)
+    tls: bool = False
 
     @classmethod
     def simple(
@@ -99,9 +156,32 @@ class LabTopology:
             "topology",
         )
 
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Sites, in the order of their first hosts."""
+        return tuple(dict.fromkeys(host.site for host in self.hosts))
+
+    @property
+    def datastores(self) -> frozenset[Datastore]:
+        """Kinds of datastores that its guests use."""
+        return frozenset(disk.datastore for guest in self.guests for disk in guest.disks)
+
+    def network_of(self, guest: LabGuest) -> LabNetwork:
+        """Network that a guest is plugged into."""
+        return next((each for each in self.networks if each.name == guest.network), self.networks[0])
+
+    def segments(self) -> tuple[tuple[LabNetwork, int | None], ...]:
+        """List networks, and of those with VLANs each VLAN in use: what has an address range of its own."""
+        found: dict[tuple[str, int | None], tuple[LabNetwork, int | None]] = {
+            (network.name, None): (network, None) for network in self.networks
+        }
+        for guest in self.guests:
+            network = self.network_of(guest)
+            found[network.name, guest.vlan] = (network, guest.vlan)
+        return tuple(found.values())
+
 
 _ADAPTER: TypeAdapter[LabTopology] = TypeAdapter(LabTopology)
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,11}")
 
 
 def checked(topology: LabTopology, place: str) -> LabTopology:
@@ -112,44 +192,11 @@ def checked(topology: LabTopology, place: str) -> LabTopology:
     DataError
         With every contradiction found.
     """
-    problems: list[Problem] = []
+    from executor.lab.topology_check import contradictions
 
-    def say(record: str, field: str, expected: str, remedy: str) -> None:
-        problems.append(Problem(place=f"{place}: {record}", field=field, expected=expected, remedy=remedy))
-
-    hosts = [host.name for host in topology.hosts]
-    guests = [guest.name for guest in topology.guests]
-    for kind, names in (("hosts", hosts), ("guests", guests)):
-        if len(names) > MAX_HOSTS:
-            say(kind, "name", f"there are {len(names)}, at most {MAX_HOSTS} fit.", "Use fewer.")
-        for name in names:
-            if not _NAME.fullmatch(name):
-                say(
-                    f"{kind} {name!r}",
-                    "name",
-                    "it must begin with a lower-case letter and hold at most 12 of a-z, 0-9 and '-', "
-                    "because interfaces of the kernel are named after it.",
-                    "Rename it.",
-                )
-            if names.count(name) > 1:
-                say(f"{kind} {name!r}", "name", "the name is used twice.", "Rename one of them.")
-    if not hosts:
-        say("hosts", "hosts", "there is none.", "List at least one host.")
-    if not _NAME.fullmatch(topology.name):
-        say("lab", "name", f"{topology.name!r} is not a name of at most 12 of a-z, 0-9 and '-'.", "Rename the lab.")
-    for guest in topology.guests:
-        record = f"guests '{guest.name}'"
-        if guest.host not in hosts:
-            say(record, "host", f"'{guest.host}' is not among the hosts ({', '.join(hosts)}).", "Name one of them.")
-        if guest.working_set_mib > guest.memory_mib - 96:
-            say(
-                record,
-                "working_set_mib",
-                f"{guest.working_set_mib} MiB do not fit into {guest.memory_mib} MiB beside the kernel (96 MiB).",
-                "Lower it, or raise memory_mib.",
-            )
+    problems = contradictions(topology, place)
     if problems:
-        raise DataError(*dict.fromkeys(problems))
+        raise DataError(*problems)
     return topology
 
 
@@ -178,7 +225,7 @@ def read_topology(path: Path) -> LabTopology:
                     place=f"{path}: {' '.join(str(part) for part in detail['loc'][:-1]) or 'lab'}",
                     field=str(detail["loc"][-1]),
                     expected=f"{detail['msg']} (found {detail['input']!r}).",
-                    remedy="Correct it; 'drsim lab up --help' shows an example.",
+                    remedy="Correct it; executor/lab/README.md shows every field.",
                 )
                 for detail in error.errors()
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from drsim.errors import LabError
+from executor.lab import cgroup
 from executor.lab.lab import Lab, take_down
 from executor.lab.state import labs_root, load_state, marked_pids
 from executor.lab.topology import LabTopology
@@ -31,7 +32,9 @@ def traces() -> dict[str, int]:
                 namespaces.add(os.readlink(entry / "ns" / "net"))
             except OSError:
                 continue
-    return {"mounts": len(mounts), "links": len(links), "namespaces": len(namespaces)}
+    found = cgroup.controller()
+    groups = len(list(found[0].glob("drsim-lab-*"))) if found else 0
+    return {"mounts": len(mounts), "links": len(links), "namespaces": len(namespaces), "groups": groups}
 
 
 def test_guests_are_served_and_their_memory_is_whole(lab: Lab) -> None:
@@ -104,14 +107,16 @@ def test_two_labs_stand_side_by_side_and_leave_nothing(lab: Lab) -> None:
     assert traces() == before
 
 
-def test_an_up_that_was_killed_half_way_is_taken_down_whole(machine_for_labs: None) -> None:
+@pytest.mark.parametrize("processes", [1, 3, 6, 11])
+def test_an_up_that_was_killed_half_way_is_taken_down_whole(machine_for_labs: None, processes: int) -> None:
+    before = traces()
     drsim = Path(sys.executable).with_name("drsim")
-    command = [drsim, "lab", "up", "--name", "killed", "--hosts", "2", "--guests", "0"]
+    command = [drsim, "lab", "up", "--name", "killed", "--hosts", "2", "--guests", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     folder = labs_root() / "killed"
     deadline = time.monotonic() + 20
-    while len(marked_pids(folder)) < 5 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while len(marked_pids(folder)) < processes and time.monotonic() < deadline:
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert marked_pids(folder)
@@ -121,3 +126,7 @@ def test_an_up_that_was_killed_half_way_is_taken_down_whole(machine_for_labs: No
     take_down(folder)
     assert marked_pids(folder) == ()
     assert not folder.exists()
+    deadline = time.monotonic() + 5
+    while traces() != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert traces() == before

@@ -10,6 +10,7 @@
  *
  *     rate MBIT      Mbit/s on the wire in each direction, 0 = unlimited
  *     delay MS       one way, after the queue
+ *     jitter MS      up to so much more, evenly spread; frames never overtake each other
  *     loss PERCENT   chance of a frame to be lost
  *     queue MS       how much may wait for the wire, measured in time at the set rate; what comes on top is dropped
  *     cut 0|1        1 = a black hole: nothing passes, nothing is told, what is under way is lost
@@ -62,7 +63,7 @@ struct direction {
 };
 
 static struct {
-    double rate_mbit_s, delay_ms, loss_percent, queue_ms;
+    double rate_mbit_s, delay_ms, jitter_ms, loss_percent, queue_ms;
     int cut;
 } line = {.queue_ms = 50};
 
@@ -192,7 +193,9 @@ static void take(struct direction *way)
         if (frame == NULL)
             fail("malloc");
         frame->next = NULL;
-        frame->due_ns = way->wire_free_ns + (uint64_t)(line.delay_ms * 1e6);
+        frame->due_ns = way->wire_free_ns + (uint64_t)((line.delay_ms + line.jitter_ms * chance()) * 1e6);
+        if (line.jitter_ms > 0 && way->last && frame->due_ns < way->last->due_ns)
+            frame->due_ns = way->last->due_ns;
         frame->length = (size_t)length;
         memcpy(frame->bytes, bytes, (size_t)length);
         if (way->last)
@@ -261,6 +264,8 @@ static void obey(const char *command, const struct direction ways[2])
         line.rate_mbit_s = value;
     else if (sscanf(command, "delay %lf", &value) == 1 && value >= 0)
         line.delay_ms = value;
+    else if (sscanf(command, "jitter %lf", &value) == 1 && value >= 0)
+        line.jitter_ms = value;
     else if (sscanf(command, "queue %lf", &value) == 1 && value >= 0)
         line.queue_ms = value;
     else if (sscanf(command, "loss %lf", &value) == 1 && value >= 0) {

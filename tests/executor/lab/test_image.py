@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -9,15 +10,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drsim.errors import LabError
 from executor.lab.build import compile
+from executor.lab.dirty import Burst, Dirtying, Phase
 from executor.lab.image import READY, guest_image, in_load_order, initramfs
 
 PAGE = 4096
+A_LONG_REST = Phase(length_s=600.0, rate_mib_s=0, window_mib=2)
 
 needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
@@ -112,12 +116,21 @@ def test_without_a_compiler_it_says_what_to_install(tmp_path: Path, monkeypatch:
         compile(source)
 
 
+def mix(value: int) -> int:
+    """splitmix64 (Steele, Lea, Flood, OOPSLA 2014, doi:10.1145/2660193.2660195), as the agent has it."""
+    value = (value + 0x9E3779B97F4A7C15) % 2**64
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+    return value ^ (value >> 31)
+
+
 class Guest:
     """A guest booted by hand, emulated; its memory and its disk are files that the test can reach into."""
 
     def __init__(self, folder: Path) -> None:
-        self.disk, self.memory, self.console = (folder / name for name in ("disk", "memory", "console"))
-        for path, size_mib in ((self.disk, 1), (self.memory, 160)):
+        names = ("disk", "memory", "console", "second")
+        self.disk, self.memory, self.console, self.second = (folder / name for name in names)
+        for path, size_mib in ((self.disk, 1), (self.memory, 160), (self.second, 2)):
             with path.open("wb") as file:
                 file.truncate(size_mib << 20)
         with socket.socket() as free:
@@ -125,12 +138,13 @@ class Guest:
             self.port = free.getsockname()[1]
         image = guest_image()
         line = "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check mitigations=off"
-        load = "lab.ip=10.0.2.15 lab.peer=10.0.2.2 lab.ws=32 lab.rate=20 lab.disk=4000"
+        load = "lab.ip=10.0.2.15 lab.peer=10.0.2.2 lab.ws=32 lab.rate=20 lab.disk=4000,0"
         command = ["qemu-system-x86_64", "-accel", "tcg", "-machine", "q35,memory-backend=ram", "-m", "160"]
         command += ["-object", f"memory-backend-file,id=ram,size=160M,mem-path={self.memory},share=on"]
         command += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{self.console}"]
         command += ["-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", f"{line} {load}"]
         command += ["-drive", f"file={self.disk},format=raw,if=virtio,cache=none,aio=threads"]
+        command += ["-drive", f"file={self.second},format=raw,if=virtio,cache=none,aio=threads"]
         command += ["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:7002"]
         command += ["-device", "virtio-net-pci,netdev=net"]
         self.process = subprocess.Popen(command)
@@ -148,6 +162,18 @@ class Guest:
 
     def stat(self) -> dict[str, int]:
         return {key: int(value) for key, value in (word.split("=") for word in self.ask("stat").split())}
+
+    def counts(self, *, wipe: bool = False) -> dict[int, int]:
+        """How often each page of the working set was written, as it stands in the guest's memory."""
+        found = {}
+        words = np.memmap(self.memory, dtype="<u8", mode="r+").reshape(-1, PAGE // 8)
+        for page in np.flatnonzero((words[:, 0] < 1 << 20) & (words[:, 1] < 1 << 24) & (words[:, 2] > 0)):
+            number, count, noise = (int(word) for word in words[page, :3])
+            if mix(number + (count << 32)) == noise:
+                found[number] = count
+                if wipe:
+                    words[page] = 0
+        return found
 
     def close(self) -> None:
         self.line.close()
@@ -198,6 +224,49 @@ def test_a_guest_finds_every_harm_to_its_memory_and_its_disk(guest: Guest) -> No
             pytest.fail("page 4321 is not in the guest's memory")
     assert guest.ask("verify") == "bad=1 of 8192 disk_bad=2 of 256"
 
+    assert [guest.ask("disk 4000"), guest.ask("net 500"), guest.ask("tick 1")] == ["ok"] * 3
+    before = guest.stat()["disk"]
+    while guest.stat()["disk"] < before + 400:  # on both disks now
+        time.sleep(0.1)
+    assert re.fullmatch(r"bad=1 of 8192 disk_bad=\d+ of (2[6-9]|[3-7])\d\d?", guest.ask("verify"))
+    assert guest.ask("disk 0") == "ok"
+
+    patterns = (
+        Dirtying(pattern="hot", hot_mib=2, hot_share=0.75),
+        Dirtying(pattern="zipf", zipf_exponent=1.0),
+        Dirtying(pattern="phases", phases=(Phase(length_s=0.1, rate_mib_s=20, window_mib=2), A_LONG_REST)),
+        Dirtying(burst=Burst(rate_mib_s=20, length_ms=100, every_ms=600_000)),
+    )
+    for dirtying in patterns:
+        assert guest.ask("dirty 0 0") == "ok"
+        guest.counts(wipe=True)  # what lies about of the set before, in memory that is free now
+        before = guest.stat()["pages"]
+        assert guest.ask(f"dirty 8 {0 if dirtying.burst else 40} {dirtying.text}") == "ok"
+        time.sleep(0.8)
+        assert guest.ask("rate 0") == "ok"
+        assert guest.ask("verify").startswith("bad=0 of 2048")
+        written = guest.stat()["pages"] - before
+        counts = guest.counts()
+        assert set(counts) >= set(range(2048))
+        per_page = np.array([counts[number] for number in range(2048)])
+        assert per_page.sum() == written > 0, dirtying
+        match dirtying.pattern:
+            case "hot":
+                assert 0.70 < per_page[:512].sum() / written < 0.80
+                assert np.ptp(per_page[:512]) <= 1
+                assert np.ptp(per_page[512:]) <= 1
+            case "zipf":
+                # The most popular page takes 1 / H(2048) = 12 % of the writes, ten times as many as the tenth.
+                ranked = np.sort(per_page)[::-1]
+                assert 0.08 < ranked[0] / written < 0.16
+                assert ranked[0] > 5 * ranked[9]
+            case "phases":
+                assert per_page[512:].sum() == 0
+                assert written <= 2 * 256 * 2  # 100 ms at 20 MiB/s, and no more than twice that
+            case _:
+                assert written <= 2 * 256 * 2
+
+    assert guest.ask("dirty 8 10 nonsense").startswith("error: expected sweep")
     assert guest.ask("dirty 1000 1").startswith("error: the guest has not enough free memory")
     assert guest.ask("dirty 16 0") == "ok"
     assert guest.ask("verify").startswith("bad=0 of 4096")

@@ -139,6 +139,30 @@ def test_delay_is_paid_once_in_each_direction(cable: Cable) -> None:
     assert float(best_s) >= 0.080
 
 
+def test_jitter_comes_on_top_and_keeps_the_order(cable: Cable) -> None:
+    cable.tell("delay 10", "jitter 30")
+    server = f"""
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("{B}", 9)); print("up", flush=True)
+s.recvfrom(100)  # finds the neighbour
+came = []
+while len(came) < 100:
+    data, peer = s.recvfrom(100); came.append((int(data), time.monotonic_ns()))
+spread_ms = [(at - int(came[0][1])) / 1e6 - 5 * n for n, (_, at) in enumerate(came)]
+s.sendto(f"{{[n for n, _ in came] == sorted(n for n, _ in came)}} {{max(spread_ms) - min(spread_ms)}}".encode(), peer)
+time.sleep(60)
+"""
+    client = f"""
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b"-1", ("{B}", 9)); time.sleep(0.2)
+start = time.monotonic()
+for n in range(100):
+    time.sleep(max(0, start + n * 0.005 - time.monotonic())); s.sendto(str(n).encode(), ("{B}", 9))
+print(s.recv(100).decode())
+"""
+    in_order, spread_ms = cable.exchange(server, client).split()
+    assert in_order == "True"
+    assert float(spread_ms) > 5.0
+
+
 def test_counters_are_bytes_on_the_wire(cable: Cable) -> None:
     cable.exchange(ECHO, ask(1, 5.0))  # finds the neighbour
     before = cable.stat()
