@@ -3,11 +3,20 @@
 from drsim.workload.assume import IDLE_GUEST, dirty_classes
 from drsim.workload.curve import swept_dirty_mib, unique_dirty_mib, unique_dirty_mib_array
 from drsim.workload.fit import fit
+from drsim.workload.series import Habit, Look, Series, first_pass_mib, learn, looks
+from drsim.workload.throttled import slowed
 
 __all__ = [
     "IDLE_GUEST",
+    "Habit",
+    "Look",
+    "Series",
     "dirty_classes",
+    "first_pass_mib",
     "fit",
+    "learn",
+    "looks",
+    "slowed",
     "swept_dirty_mib",
     "unique_dirty_mib",
     "unique_dirty_mib_array",
