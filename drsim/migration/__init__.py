@@ -2,12 +2,14 @@
 
 from drsim.migration.automaton import Migration, Phase
 from drsim.migration.calibration import Calibration, calibrate
+from drsim.migration.choose import Choice, choose_mode, converging_rate_mbit_s
 from drsim.migration.disks import copied_disks
 from drsim.migration.estimate import Costs, Guests, estimate
 from drsim.migration.observation import MEASURES, Observation, foresee
 from drsim.migration.options import Compression, Options
 from drsim.migration.parameters import DEFAULT, G5K, LAB_TCG, SIMGRID, Parameters
 from drsim.migration.predict import TracePoint, draws, predict, prediction, trace
+from drsim.migration.quick import quick
 
 __all__ = [
     "DEFAULT",
@@ -16,6 +18,7 @@ __all__ = [
     "MEASURES",
     "SIMGRID",
     "Calibration",
+    "Choice",
     "Compression",
     "Costs",
     "Guests",
@@ -26,11 +29,14 @@ __all__ = [
     "Phase",
     "TracePoint",
     "calibrate",
+    "choose_mode",
+    "converging_rate_mbit_s",
     "copied_disks",
     "draws",
     "estimate",
     "foresee",
     "predict",
     "prediction",
+    "quick",
     "trace",
 ]

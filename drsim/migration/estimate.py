@@ -157,7 +157,7 @@ def estimate(
     cap = _column(bandwidth_mbit_s, n) * MIB_S_PER_MBIT_S * p.cap_overshoot
     sender = sender_mbit_s(p, options)
     line = np.minimum(_column(line_mbit_s, n) * p.goodput, max(sender, p.stream_limit_mbit_s)) * MIB_S_PER_MBIT_S
-    tcp = _tcp_limit(rtt, _column(loss, n), p)
+    tcp = tcp_limit(rtt, _column(loss, n), p)
     stream = np.minimum(np.minimum(line, sender * MIB_S_PER_MBIT_S), tcp * options.channels)
 
     size, writes_s = guests.class_size_mib, guests.class_rate_mib_s / np.maximum(guests.class_size_mib, 1e-300)
@@ -168,10 +168,10 @@ def estimate(
     zero_scan_s = zero * (MIB / PAGE_BYTES) / (p.zero_scan_pages_s * options.channels)
     later_rate = np.minimum(stream, cap)
     first_rate = np.minimum(first_mib / (first_mib / stream + zero_scan_s), cap)
-    ramp = _slow_start(later_rate, rtt, first_mib + guests.disk_mib, p)
+    ramp = slow_start(later_rate, rtt, first_mib + guests.disk_mib, p)
 
     time = p.prepare_s + p.prepare_rtts * rtt + ramp
-    disk_time, sent, converges = _copy_disks(guests, line, tcp, cap, rtt, p)
+    disk_time, sent, converges = copy_disks(guests, line, tcp, cap, rtt, p)
     converges = converges | options.synchronous_writes
     time = time + disk_time
 
@@ -269,7 +269,7 @@ def _column(value: ArrayLike, n: int) -> Floats:
     return np.broadcast_to(np.asarray(value, dtype=np.float64), (n,))
 
 
-def _tcp_limit(rtt: Floats, loss: Floats, p: Parameters) -> Floats:
+def tcp_limit(rtt: Floats, loss: Floats, p: Parameters) -> Floats:
     """`drsim.migration.rates.rates`, its limit of one connection."""
     far = rtt > 0.0
     lossy = far & (loss > 0.0)
@@ -278,7 +278,7 @@ def _tcp_limit(rtt: Floats, loss: Floats, p: Parameters) -> Floats:
     return np.where(lossy, np.minimum(tcp, mathis), tcp)
 
 
-def _slow_start(rate: Floats, rtt: Floats, data_mib: Floats, p: Parameters) -> Floats:
+def slow_start(rate: Floats, rtt: Floats, data_mib: Floats, p: Parameters) -> Floats:
     """`drsim.migration.rates.slow_start_s`."""
     first = p.tcp_initial_segments * p.tcp_segment_bytes / MIB
     growth = np.maximum(1.0, np.minimum(rate * rtt / first, 1.0 + data_mib * np.log(2.0) / first))
@@ -286,7 +286,7 @@ def _slow_start(rate: Floats, rtt: Floats, data_mib: Floats, p: Parameters) -> F
     return time
 
 
-def _copy_disks(
+def copy_disks(
     guests: Guests, line: Floats, tcp: Floats, cap: Floats, rtt: Floats, p: Parameters
 ) -> tuple[Floats, Floats, Bools]:
     """Time, traffic, and whether the mirrors become ready."""

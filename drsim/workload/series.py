@@ -228,7 +228,7 @@ def _shares(run: Sequence[Look], constants: Floats, chunks: float, busy: float) 
     for number, look in enumerate(run):
         writes = look.interval_s * slowed(look.held, busy) / constants
         kept, sent = dirty * (1.0 - look.sent), dirty * look.sent
-        again = swept_share_array(writes, np.array(chunks * look.sent if look.first else 1.0))
+        again = swept_share_array(writes, np.array(chunks * look.sent))
         after = kept + sent * again - (1.0 - kept - sent) * np.expm1(-writes)
         rows[number] = after - kept
         dirty = after
