@@ -10,6 +10,7 @@ from drsim.migration.options import Compression, Options
 from drsim.migration.parameters import DEFAULT, G5K, LAB_TCG, SIMGRID, Parameters
 from drsim.migration.predict import TracePoint, draws, predict, prediction, trace
 from drsim.migration.quick import quick
+from drsim.migration.table import Entry, table
 
 __all__ = [
     "DEFAULT",
@@ -21,6 +22,7 @@ __all__ = [
     "Choice",
     "Compression",
     "Costs",
+    "Entry",
     "Guests",
     "Migration",
     "Observation",
@@ -38,5 +40,6 @@ __all__ = [
     "predict",
     "prediction",
     "quick",
+    "table",
     "trace",
 ]

@@ -31,36 +31,48 @@ class Knob:
         Field of `Parameters`.
     scale : float
         Step in its unit where its value is 0.
+    tells : str
+        What in the migrations tells it.
     most : float
         Largest value.
     """
 
     name: str
     scale: float
+    tells: str
     most: float = float("inf")
 
 
 ALWAYS = (
-    Knob(name="resident_extra_mib", scale=100.0),
-    Knob(name="stream_limit_mbit_s", scale=1000.0),
-    Knob(name="goodput", scale=1.0, most=1.0),
-    Knob(name="prepare_s", scale=1.0),
-    Knob(name="confirm_s", scale=0.5),
-    Knob(name="switchover_ms", scale=50.0),
-    Knob(name="stop_lag_ms", scale=10.0),
-    Knob(name="client_ms", scale=50.0),
+    Knob(name="resident_extra_mib", scale=100.0, tells="traffic of quiet guests"),
+    Knob(name="stream_limit_mbit_s", scale=1000.0, tells="time on fast lines"),
+    Knob(name="goodput", scale=1.0, tells="time on slow lines", most=1.0),
+    Knob(name="prepare_s", scale=1.0, tells="time of small guests"),
+    Knob(name="confirm_s", scale=0.5, tells="time of small guests"),
+    Knob(name="switchover_ms", scale=50.0, tells="downtime of quiet guests"),
+    Knob(name="stop_lag_ms", scale=10.0, tells="downtime of busy guests"),
+    Knob(name="client_ms", scale=50.0, tells="a client's silence"),
 )
 FAR = (
-    Knob(name="prepare_rtts", scale=5.0),
-    Knob(name="switchover_rtts", scale=3.0),
-    Knob(name="confirm_rtts", scale=3.0),
-    Knob(name="tcp_window_mib", scale=3.0),
+    Knob(name="prepare_rtts", scale=5.0, tells="time over lines with latency"),
+    Knob(name="switchover_rtts", scale=3.0, tells="downtime over lines with latency"),
+    Knob(name="confirm_rtts", scale=3.0, tells="time over lines with latency"),
+    Knob(name="tcp_window_mib", scale=3.0, tells="time over fast lines with latency"),
 )
-POSTCOPY = (Knob(name="postcopy_ms", scale=10.0), Knob(name="postcopy_resume_s", scale=0.1))
-TLS = (Knob(name="tls_mbit_s", scale=10_000.0),)
-ZSTD = (Knob(name="zstd_mbit_s", scale=2_000.0), Knob(name="zstd_ratio", scale=0.3, most=1.0))
-XBZRLE = (Knob(name="xbzrle_ratio", scale=0.3, most=1.0),)
-TUNNEL = (Knob(name="tunnel_limit_mbit_s", scale=1_000.0),)
+POSTCOPY = (
+    Knob(name="postcopy_ms", scale=10.0, tells="downtime of post-copy"),
+    Knob(name="postcopy_resume_s", scale=0.1, tells="downtime of post-copy"),
+)
+TLS = (Knob(name="tls_mbit_s", scale=10_000.0, tells="time with TLS"),)
+ZSTD = (
+    Knob(name="zstd_mbit_s", scale=2_000.0, tells="time with zstd"),
+    Knob(name="zstd_ratio", scale=0.3, tells="traffic with zstd", most=1.0),
+)
+XBZRLE = (Knob(name="xbzrle_ratio", scale=0.3, tells="traffic with xbzrle", most=1.0),)
+TUNNEL = (Knob(name="tunnel_limit_mbit_s", scale=1_000.0, tells="time of tunnelled migrations"),)
+
+KNOBS = (*ALWAYS, *FAR, *POSTCOPY, *TLS, *ZSTD, *XBZRLE, *TUNNEL)
+"""All constants that migrations can tell."""
 
 
 def knobs(observations: Sequence[Observation]) -> tuple[Knob, ...]:
@@ -134,7 +146,7 @@ def _off(one: Observation, said: Prediction, measure: str) -> float | None:
 
 
 def _with(parameters: Parameters, knob: Knob, value: float) -> Parameters | None:
-    value = min(value, knob.most)
+    value = min(float(f"{value:.4g}"), knob.most)  # no more digits than a person would write
     if value <= 0.0 and knob.name in ("stream_limit_mbit_s", "goodput", "tcp_window_mib"):
         return None
     return replace(parameters, **{knob.name: value})  # type: ignore[arg-type]
