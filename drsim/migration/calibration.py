@@ -11,9 +11,9 @@ import numpy as np
 from drsim.errors import DataError, Problem
 from drsim.inventory import Vm
 from drsim.migration.bands import band, beyond
-from drsim.migration.observation import MEASURES, Observation, features, foresee
+from drsim.migration.observation import MEASURES, Observation, features
 from drsim.migration.parameters import DEFAULT, Parameters
-from drsim.migration.tune import knobs, residual, tune
+from drsim.migration.tune import knobs, residuals, tune
 from drsim.plan import Prediction
 from drsim.topology import Path
 from drsim.units import About
@@ -141,11 +141,8 @@ def held_out(observations: Sequence[Observation], start: Parameters, seed: int) 
     for fold in range(min(FOLDS, len(cells))):
         kept = [one for one in observations if part[one.cell] != fold]
         tested = [one for one in observations if part[one.cell] == fold]
-        for one, said in zip(tested, foresee(tested, tune(kept, start)), strict=True):
-            for measure in MEASURES:
-                off = residual(one, said, measure)
-                if off is not None:
-                    found[measure].append(off)
+        for measure, values in residuals(tested, tune(kept, start)).items():
+            found[measure] += values
     return {measure: tuple(sorted(values)) for measure, values in found.items() if values}
 
 
