@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from drsim.cli_migration import ParametersOption, calibrate, parameters
 from drsim.errors import DrsimError
 from drsim.version import __version__
 
@@ -107,16 +108,24 @@ def plan(
     placement_out: Annotated[
         Path | None, typer.Option(help="Write the placement as a JSON list: one host index per guest.")
     ] = None,
+    parameters: ParametersOption = None,
     all_moves: Annotated[bool, typer.Option("--all", help="List every move.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find a better placement and the way to it."""
-    from drsim.formats import plan_to_json, write_placement, write_plan
+    from drsim.formats import plan_to_json, read_calibration, write_placement, write_plan
     from drsim.planner import make_plan
     from drsim.show import plan_view
 
     estate, rules = _read(inventory, policy)
-    made = make_plan(estate, rules, parse_objective(objective, host or []), time_limit_s=time_limit, seed=seed)
+    made = make_plan(
+        estate,
+        rules,
+        parse_objective(objective, host or []),
+        time_limit_s=time_limit,
+        seed=seed,
+        calibration=read_calibration(parameters) if parameters else None,
+    )
     if out:
         write_plan(made, out)
     if placement_out:
@@ -172,14 +181,14 @@ def show(
 
 
 @app.command()
-def simulate(plan: PlanArgument, as_json: JsonOption = False) -> None:
+def simulate(plan: PlanArgument, parameters: ParametersOption = None, as_json: JsonOption = False) -> None:
     """Play a plan on its network: start, end, downtime and traffic of every move."""
-    from drsim.formats import read_plan
+    from drsim.formats import read_calibration, read_plan
     from drsim.planner import simulate_plan
     from drsim.show import simulation_view
 
     read = read_plan(plan)
-    played = simulate_plan(read)
+    played = simulate_plan(read, read_calibration(parameters or "default").parameters)
     if as_json:
         moves = {move: asdict(prediction) for move, prediction in played.predictions.items()}
         print_json({"makespan_s": played.makespan_s, "moves": moves})
@@ -248,6 +257,10 @@ def schema(
     if kind not in ("inventory", "policy", "plan"):
         raise DrsimError(f"schema '{kind}': expected inventory, policy or plan.")
     print_json(schema_of(kind))  # type: ignore[arg-type]
+
+
+app.command()(calibrate)
+app.command()(parameters)
 
 
 def mount_commands() -> None:

@@ -124,10 +124,14 @@ class VmNic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageClass:
-    """Memory that a guest writes to in one manner: ``size * (1 - exp(-rate * t / size))`` unique MiB in t s."""
+    """Memory that a guest writes to in one manner: ``size * (1 - exp(-rate * t / size))`` unique MiB in t s.
+
+    Where the guest writes in order, as a log or a sweep does, it is ``min(size, rate * t)``.
+    """
 
     size_mib: Annotated[float, Gt(0), About("Memory that belongs to the class.", "MiB")]
     dirty_rate_mib_s: Annotated[float, Ge(0), About("Rate at which clean pages of it become dirty.", "MiB/s")]
+    in_order: Annotated[bool, About("Whether it is written to from end to end, not here and there.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from drsim.inventory import Inventory, fingerprint
 from drsim.placement import Placement
@@ -27,7 +27,25 @@ class Prediction:
     downtime_ms: Annotated[float, Ge(0), About("Standstill of the guest as the hypervisor measures it.", "ms")]
     sent_mib: Annotated[float, Ge(0), About("Memory and disk traffic.", "MiB")]
     rounds: Annotated[int, Ge(0), About("Passes over dirty memory, the first included.")]
-    converges: Annotated[bool, About("Whether the downtime limit can be kept by pre-copy alone.")] = True
+    converges: Annotated[bool, About("Whether it ends by itself: within the downtime limit, or by post-copy.")] = True
+    qemu_downtime_ms: Annotated[float | None, Ge(0), About("Standstill as QEMU alone counts it.", "ms")] = None
+    client_gap_ms: Annotated[float | None, Ge(0), About("Silence that a client of the guest sees.", "ms")] = None
+    held_back_s: Annotated[
+        float, Ge(0), About("Time that the guest loses beside it, to throttling and to pages it waits for.", "s")
+    ] = 0.0
+    faults: Annotated[int, Ge(0), About("Pages that the guest asks for on the target.")] = 0
+    throttle: Annotated[float, Ge(0), Le(1), About("Share of its CPU time that is held back at the end.")] = 0.0
+    total_time_low_s: Annotated[float | None, Ge(0), About("90 % band of the total time, from.", "s")] = None
+    total_time_high_s: Annotated[float | None, Ge(0), About("90 % band of the total time, to.", "s")] = None
+    downtime_low_ms: Annotated[float | None, Ge(0), About("90 % band of the downtime, from.", "ms")] = None
+    downtime_high_ms: Annotated[float | None, Ge(0), About("90 % band of the downtime, to.", "ms")] = None
+    sent_low_mib: Annotated[float | None, Ge(0), About("90 % band of the traffic, from.", "MiB")] = None
+    sent_high_mib: Annotated[float | None, Ge(0), About("90 % band of the traffic, to.", "MiB")] = None
+    client_gap_low_ms: Annotated[float | None, Ge(0), About("90 % band of a client's silence, from.", "ms")] = None
+    client_gap_high_ms: Annotated[float | None, Ge(0), About("90 % band of a client's silence, to.", "ms")] = None
+    in_range: Annotated[bool, About("Whether the bands come from migrations like this one; else they are wider.")] = (
+        True
+    )
 
     @property
     def end_s(self) -> float:

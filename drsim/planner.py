@@ -9,13 +9,14 @@ from typing import Any
 from drsim import check
 from drsim.errors import InventoryError, PolicyError, Problem
 from drsim.inventory import Inventory
-from drsim.migration import DEFAULT, Parameters
+from drsim.migration import DEFAULT, Calibration, Parameters
 from drsim.optimize import Result, optimize, score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan, replay
 from drsim.policy import Objective, Pin, Policy
 from drsim.schedule import Schedule, schedule
 from drsim.simulate import Simulation, simulate
+from drsim.topology import Topology
 from drsim.version import __version__
 
 MAX_CUTS = 4
@@ -30,6 +31,7 @@ def make_plan(
     time_limit_s: float = 10.0,
     seed: int = 0,
     parameters: Parameters = DEFAULT,
+    calibration: Calibration | None = None,
     on_progress: Callable[..., Any] | None = None,
 ) -> Plan:
     """Decide what to move, in which order, and what it will cost.
@@ -51,6 +53,8 @@ def make_plan(
         Same input and seed: same plan, byte for byte.
     parameters : Parameters
         Constants of the migration model.
+    calibration : Calibration, optional
+        Constants tuned on migrations of this estate, instead: predictions get bands.
     on_progress : callable, optional
         Called by the search with its best score, bound, gap and time so far.
 
@@ -69,6 +73,8 @@ def make_plan(
     """
     policy = policy or Policy()
     objective = objective or Objective()
+    if calibration is not None:
+        parameters = calibration.parameters
     if problems := check.inventory_problems(inventory):
         raise InventoryError(*problems)
     if problems := check.policy_problems(policy, inventory):
@@ -96,7 +102,24 @@ def make_plan(
             break
         stuck |= new
         share_s = time_limit_s / MAX_CUTS
+    if calibration is not None:
+        topology = Topology(inventory)
+        moves = tuple(_banded(move, inventory, topology, calibration) for move in moves)
     return _assemble(inventory, policy, objective, result, order, moves, stuck, simulation.makespan_s, seed)
+
+
+def _banded(move: Move, inventory: Inventory, topology: Topology, calibration: Calibration) -> Move:
+    path = topology.path(move.source, move.target)
+    if move.prediction is None or path is None:
+        return move
+    said = calibration.with_bands(
+        move.prediction,
+        inventory.vm_by_name[move.vm],
+        path,
+        max_downtime_ms=move.max_downtime_ms,
+        bandwidth_mbit_s=move.bandwidth_mbit_s,
+    )
+    return replace(move, prediction=said)
 
 
 def _with_pins(policy: Policy, stuck: Mapping[str, str]) -> Policy:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
@@ -10,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from drsim.check import Violation
+from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
 from drsim.report.text import duration, milliseconds, score_text, size, visible, wish
 from drsim.simulate import Simulation
@@ -113,3 +116,22 @@ def simulation_view(simulation: Simulation, moves: Sequence[Move]) -> Renderable
         )
         table.add_row(move.id, _plain(move.vm), route, *cells)
     return Group(table, Text(f"All done after {duration(simulation.makespan_s)}."))
+
+
+def parameters_view(calibration: Calibration, entries: Sequence[Entry]) -> RenderableType:
+    """Show constants of the migration model, and how far off its predictions were."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("constant", "value", "+-", "default", "unit", "tuned by", "meaning"):
+        table.add_column(column, justify="right" if column in ("value", "+-", "default") else "left")
+    for entry in entries:
+        spread = "" if entry.uncertainty is None else f"{entry.uncertainty:.3g}"
+        table.add_row(
+            *(entry.name, f"{entry.value:.5g}", spread, f"{entry.default:.5g}"),
+            *(entry.unit, entry.tuned_by or "taken as given", escape(entry.meaning)),
+        )
+    made = f"{calibration.name}, version {calibration.version}, {calibration.observations} migrations"
+    off = [
+        f"{measure}: median error {statistics.median(abs(math.expm1(one)) for one in values):.1%} of {len(values)}"
+        for measure, values in calibration.residuals.items()
+    ]
+    return Group(escape(f"{made} ({calibration.source})" if calibration.source else made), *off, table)

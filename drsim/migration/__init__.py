@@ -1,25 +1,45 @@
 """What one migration costs: total time, downtime and traffic of pre-copy, disks included."""
 
+from drsim.migration.automaton import Migration, Phase
+from drsim.migration.calibration import Calibration, calibrate
+from drsim.migration.choose import Choice, choose_mode, converging_rate_mbit_s
 from drsim.migration.disks import copied_disks
 from drsim.migration.estimate import Costs, Guests, estimate
+from drsim.migration.observation import MEASURES, Observation, foresee
+from drsim.migration.options import Compression, Options
 from drsim.migration.parameters import DEFAULT, G5K, LAB_TCG, SIMGRID, Parameters
-from drsim.migration.precopy import Migration, Phase
-from drsim.migration.predict import TracePoint, predict, prediction, trace
+from drsim.migration.predict import TracePoint, draws, predict, prediction, trace
+from drsim.migration.quick import quick
+from drsim.migration.table import Entry, table
 
 __all__ = [
     "DEFAULT",
     "G5K",
     "LAB_TCG",
+    "MEASURES",
     "SIMGRID",
+    "Calibration",
+    "Choice",
+    "Compression",
     "Costs",
+    "Entry",
     "Guests",
     "Migration",
+    "Observation",
+    "Options",
     "Parameters",
     "Phase",
     "TracePoint",
+    "calibrate",
+    "choose_mode",
+    "converging_rate_mbit_s",
     "copied_disks",
+    "draws",
     "estimate",
+    "foresee",
     "predict",
     "prediction",
+    "quick",
+    "table",
     "trace",
 ]

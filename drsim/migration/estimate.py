@@ -8,10 +8,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drsim.errors import PlanError, Problem
 from drsim.inventory import Vm
-from drsim.migration.guest import load
+from drsim.migration.automaton import ONE_PAGE_MIB, PATIENCE
+from drsim.migration.guest import load, wire_of_data
+from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import DEFAULT, Parameters
-from drsim.migration.precopy import ONE_PAGE_MIB, PATIENCE
+from drsim.migration.rates import sender_mbit_s
 from drsim.units import MIB, MIB_S_PER_MBIT_S, PAGE_BYTES
 from drsim.workload.curve import swept_share_array
 
@@ -30,6 +33,8 @@ class Guests:
         All memory; what of it is not zero.
     class_size_mib, class_rate_mib_s : array of float, shape (n, classes)
         Page classes, filled up with classes of rate 0 and any positive size up to the memory that nobody writes to.
+    class_in_order : array of bool, shape (n, classes)
+        Which of them are written to from end to end.
     disk_mib, disk_write_mib_s, disks : array of float, shape (n,)
         Disk data to copy, writes to those disks, number of those disks.
     """
@@ -38,13 +43,21 @@ class Guests:
     data_mib: Floats
     class_size_mib: Floats
     class_rate_mib_s: Floats
+    class_in_order: Bools
     disk_mib: Floats
     disk_write_mib_s: Floats
     disks: Floats
 
     @classmethod
-    def of(cls, vms: Sequence[Vm], copy_disks: Sequence[Collection[str]] | None = None) -> Guests:
+    def of(
+        cls,
+        vms: Sequence[Vm],
+        copy_disks: Sequence[Collection[str]] | None = None,
+        parameters: Parameters = DEFAULT,
+    ) -> Guests:
         """Take the guests of an inventory, each with the disks that it takes along (none by default).
+
+        What was measured of their memory becomes what is sent by the parameters of their hosts.
 
         Raises
         ------
@@ -52,17 +65,20 @@ class Guests:
             If a guest has no disk of a name.
         """
         along = [()] * len(vms) if copy_disks is None else copy_disks
-        loads = [load(vm, disks, DEFAULT) for vm, disks in zip(vms, along, strict=True)]
+        loads = [load(vm, disks, parameters, PLAIN) for vm, disks in zip(vms, along, strict=True)]
         width = max((len(one.classes) for one in loads), default=0)
         size, rate = np.zeros((len(loads), width)), np.zeros((len(loads), width))
+        in_order = np.zeros((len(loads), width), dtype=np.bool_)
         for row, one in enumerate(loads):
             for column, c in enumerate(one.classes):
                 size[row, column], rate[row, column] = c.size_mib, c.dirty_rate_mib_s
+                in_order[row, column] = c.in_order
         return cls(
             memory_mib=np.array([one.memory_mib for one in loads], dtype=np.float64),
             data_mib=np.array([one.data_mib for one in loads], dtype=np.float64),
             class_size_mib=size,
             class_rate_mib_s=rate,
+            class_in_order=in_order,
             disk_mib=np.array([one.disk_mib for one in loads], dtype=np.float64),
             disk_write_mib_s=np.array([one.disk_write_mib_s for one in loads], dtype=np.float64),
             disks=np.array([one.disks for one in loads], dtype=np.float64),
@@ -100,6 +116,7 @@ def estimate(
     max_downtime_ms: ArrayLike,
     bandwidth_mbit_s: ArrayLike = np.inf,
     parameters: Parameters = DEFAULT,
+    options: Options = PLAIN,
 ) -> Costs:
     """Return what each migration costs when nothing else uses its path.
 
@@ -118,26 +135,44 @@ def estimate(
         Bandwidth cap; infinite for none.
     parameters : Parameters
         Constants of the hosts.
+    options : Options
+        Mode, channels, compression, encryption, of all of them.
+
+    Raises
+    ------
+    PlanError
+        For options whose course has to be played one by one: throttling, xbzrle, post-copy after a time.
     """
+    if options.throttles or options.compression == "xbzrle" or options.postcopy_after_s is not None:
+        raise PlanError(
+            Problem(
+                place="migration options",
+                expected="throttling, xbzrle and post-copy after a time are not estimated for many migrations at once.",
+                remedy="Call drsim.migration.predict for each.",
+            )
+        )
     p, n = parameters, guests.memory_mib.size
     rtt = _column(rtt_ms, n) / 1e3
     limit_s = _column(max_downtime_ms, n) / 1e3
     cap = _column(bandwidth_mbit_s, n) * MIB_S_PER_MBIT_S * p.cap_overshoot
-    line = np.minimum(_column(line_mbit_s, n) * p.goodput, p.stream_limit_mbit_s) * MIB_S_PER_MBIT_S
-    tcp = _tcp_limit(rtt, _column(loss, n), p)
-    stream = np.minimum(line, tcp)
+    sender = sender_mbit_s(p, options)
+    line = np.minimum(_column(line_mbit_s, n) * p.goodput, max(sender, p.stream_limit_mbit_s)) * MIB_S_PER_MBIT_S
+    tcp = tcp_limit(rtt, _column(loss, n), p)
+    stream = np.minimum(np.minimum(line, sender * MIB_S_PER_MBIT_S), tcp * options.channels)
 
     size, writes_s = guests.class_size_mib, guests.class_rate_mib_s / np.maximum(guests.class_size_mib, 1e-300)
-    data_wire = 1.0 + p.page_header_bytes / PAGE_BYTES
+    in_order = guests.class_in_order | p.linear_dirtying
+    data_wire = wire_of_data(p, options)
     zero = guests.memory_mib - guests.data_mib
     first_mib = guests.data_mib * data_wire + zero * p.zero_page_bytes / PAGE_BYTES
-    zero_scan_s = zero * (MIB / PAGE_BYTES) / p.zero_scan_pages_s
+    zero_scan_s = zero * (MIB / PAGE_BYTES) / (p.zero_scan_pages_s * options.channels)
     later_rate = np.minimum(stream, cap)
     first_rate = np.minimum(first_mib / (first_mib / stream + zero_scan_s), cap)
-    ramp = _slow_start(later_rate, rtt, first_mib + guests.disk_mib, p)
+    ramp = slow_start(later_rate, rtt, first_mib + guests.disk_mib, p)
 
     time = p.prepare_s + p.prepare_rtts * rtt + ramp
-    disk_time, sent, converges = _copy_disks(guests, line, tcp, cap, rtt, p)
+    disk_time, sent, converges = copy_disks(guests, line, tcp, cap, rtt, p)
+    converges = converges | options.synchronous_writes
     time = time + disk_time
 
     # Memory: `rows` are the migrations still in their passes; all state below is of these rows.
@@ -149,7 +184,13 @@ def estimate(
     last_rest, last_rate = np.full(n, np.inf), np.zeros(n)
     chunks = guests.memory_mib / p.chunk_mib
     left, passes = np.zeros(n), np.zeros(n, dtype=np.int64)
+    pulled, pushed_s, stale = np.zeros(n, dtype=np.bool_), np.zeros(n), np.zeros(n)
     done = 0
+    if options.mode == "postcopy":
+        left, pulled, rows = left + p.device_mib + guests.disk_write_mib_s * p.mirror_lag_s, ~pulled, rows[:0]
+        all_mib = other * other_wire + size.sum(axis=1) * data_wire
+        sent = sent + all_mib
+        pushed_s = all_mib / _push_rate(stream, options) + zero_scan_s
     while rows.size:
         rate = (first_rate if done == 0 else later_rate)[rows]
         writes = guests.disk_write_mib_s[rows]
@@ -168,10 +209,11 @@ def estimate(
         done += 1
         passes[rows] = done
 
+        kept = rest * (1.0 - gone)
         part = gone[:, None]
         dirty = _dirtied(
             *(size[rows], writes_s[rows] * pass_s[:, None], dirty * (1.0 - part), dirty * part),
-            *(chunks[rows, None] * part, done == 1, p),
+            *(chunks[rows, None] * part, done == 1, in_order[rows]),
         )
         other = other * (1.0 - gone)
         wire = other * other_wire[rows] + dirty.sum(axis=1) * data_wire
@@ -181,24 +223,42 @@ def estimate(
         fits = (rest < ONE_PAGE_MIB) | (known & (over < 0.0))
         shortest = limit_s[rows] if p.full_passes else np.minimum(limit_s[rows], turn)
         nothing = np.zeros_like(dirty)
-        burst = _dirtied(size[rows], writes_s[rows] * shortest[:, None], nothing, nothing, np.ones(1), done == 1, p)
+        of = (nothing, np.ones(1), done == 1, in_order[rows])
+        burst = _dirtied(size[rows], writes_s[rows] * shortest[:, None], nothing, *of)
         outrun = burst.sum(axis=1) * data_wire >= rate * shortest
         stuck = known & (over > PATIENCE * (last_rest - rest)) & outrun
         stop = fits | stuck | (done >= p.most_passes)
         last_rest = rest
 
         lag = writes_s[rows] * p.stop_lag_ms / 1e3
-        late = (_dirtied(size[rows], lag, dirty, nothing, np.ones(1), done == 1, p) - dirty).sum(axis=1)
-        left[rows] = wire + late * data_wire + p.device_mib + writes * p.mirror_lag_s
-        converges[rows] &= fits | ~stop
+        late = (_dirtied(size[rows], lag, dirty, *of) - dirty).sum(axis=1)
+        owed = p.device_mib + writes * p.mirror_lag_s
+        left[rows] = wire + late * data_wire + owed
+        if options.mode == "hybrid":
+            # What does not fit after its passes follows the guest; after the first, its part of the zeros too.
+            over_to = ~fits & (stop | (done >= options.precopy_passes))
+            follow = rows[over_to]
+            pulled[follow], left[follow], stop = True, owed[over_to], stop | over_to
+            pushed_s[follow] = wire[over_to] / _push_rate(stream[follow], options)
+            if done == 1:
+                pushed_s[follow] += ((1.0 - gone) * zero_scan_s[rows])[over_to]
+            sent[follow] += wire[over_to]
+            stale[follow] = (rest - kept if done == 1 else dirty.sum(axis=1))[over_to]
+        else:
+            converges[rows] &= fits | ~stop
         on = ~stop
         rows, other, dirty, wire = rows[on], other[on], dirty[on], wire[on]
         memory_s, last_rest, last_rate = memory_s[on], last_rest[on], last_rate[on]
 
-    downtime = left / stream + p.switchover_ms / 1e3 + p.switchover_rtts * rtt
+    fixed_s = np.where(
+        pulled,
+        (p.postcopy_ms + p.libvirt_ms) / 1e3 + stale * MIB / PAGE_BYTES * p.discard_us / 1e6,
+        p.switchover_ms / 1e3,
+    )
+    downtime = left / stream + fixed_s + p.switchover_rtts * rtt
     return Costs(
-        total_time_s=time + downtime + p.confirm_s + p.confirm_rtts * rtt,
-        downtime_ms=downtime * 1e3,
+        total_time_s=time + downtime + pushed_s + p.confirm_s + p.confirm_rtts * rtt,
+        downtime_ms=(downtime + np.where(pulled, p.postcopy_resume_s, 0.0)) * 1e3,
         sent_mib=sent + left,
         rounds=passes + 1,
         converges=converges,
@@ -209,7 +269,7 @@ def _column(value: ArrayLike, n: int) -> Floats:
     return np.broadcast_to(np.asarray(value, dtype=np.float64), (n,))
 
 
-def _tcp_limit(rtt: Floats, loss: Floats, p: Parameters) -> Floats:
+def tcp_limit(rtt: Floats, loss: Floats, p: Parameters) -> Floats:
     """`drsim.migration.rates.rates`, its limit of one connection."""
     far = rtt > 0.0
     lossy = far & (loss > 0.0)
@@ -218,7 +278,7 @@ def _tcp_limit(rtt: Floats, loss: Floats, p: Parameters) -> Floats:
     return np.where(lossy, np.minimum(tcp, mathis), tcp)
 
 
-def _slow_start(rate: Floats, rtt: Floats, data_mib: Floats, p: Parameters) -> Floats:
+def slow_start(rate: Floats, rtt: Floats, data_mib: Floats, p: Parameters) -> Floats:
     """`drsim.migration.rates.slow_start_s`."""
     first = p.tcp_initial_segments * p.tcp_segment_bytes / MIB
     growth = np.maximum(1.0, np.minimum(rate * rtt / first, 1.0 + data_mib * np.log(2.0) / first))
@@ -226,7 +286,7 @@ def _slow_start(rate: Floats, rtt: Floats, data_mib: Floats, p: Parameters) -> F
     return time
 
 
-def _copy_disks(
+def copy_disks(
     guests: Guests, line: Floats, tcp: Floats, cap: Floats, rtt: Floats, p: Parameters
 ) -> tuple[Floats, Floats, Bools]:
     """Time, traffic, and whether the mirrors become ready."""
@@ -253,12 +313,22 @@ def _pass_time(
     return np.minimum(turns, empty)
 
 
+def _push_rate(stream: Floats, options: Options) -> Floats:
+    cap = np.inf if options.postcopy_bandwidth_mbit_s is None else options.postcopy_bandwidth_mbit_s
+    rate: Floats = np.minimum(stream, cap * MIB_S_PER_MBIT_S)
+    return rate
+
+
 def _dirtied(
-    size: Floats, writes_per_page: Floats, kept: Floats, sent: Floats, chunks: Floats, first: bool, p: Parameters
+    size: Floats, writes_per_page: Floats, kept: Floats, sent: Floats, chunks: Floats, first: bool, in_order: Bools
 ) -> Floats:
-    """``Migration._dirtied``."""
-    if p.linear_dirtying:
-        return np.minimum(size, kept + (size - kept if first else size) * writes_per_page)
+    """`drsim.migration.dirty.Bitmap`, its count of a page class after a pass."""
+    ordered = in_order.any()
+    if ordered:
+        watched = np.where(chunks > 1.0, (chunks + 1.0) / (2.0 * np.maximum(chunks, 1.0)), 1.0)
+        straight = np.minimum(size, kept + (size - kept if first else size) * writes_per_page * watched)
+        if in_order.all():
+            return straight
     again = sent * swept_share_array(writes_per_page, chunks)
     result: Floats = kept + again - (size - kept - sent) * np.expm1(-writes_per_page)
-    return result
+    return np.where(in_order, straight, result) if ordered else result

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from drsim.inventory import PageClass, Vm
 from drsim.migration.disks import copied_mib, named_disks
+from drsim.migration.options import Options
 from drsim.migration.parameters import Parameters
 from drsim.units import MIB, PAGE_BYTES
 from drsim.workload import dirty_classes
@@ -34,6 +35,10 @@ class Load:
         MiB sent for each MiB of memory in the first pass, zeros included.
     zero_scan_s : float
         Time that one thread needs to look at all pages of zeros, seconds.
+    vcpus : int
+        Virtual CPUs.
+    busy : float
+        Share of their time that the guest wants, 0 to 1; 1 if nobody measured.
     """
 
     memory_mib: float
@@ -45,6 +50,8 @@ class Load:
     data_wire: float
     first_wire: float
     zero_scan_s: float
+    vcpus: int
+    busy: float
 
     @property
     def first_mib(self) -> float:
@@ -52,7 +59,26 @@ class Load:
         return self.first_wire * self.memory_mib
 
 
-def load(vm: Vm, copy_disks: Collection[str], parameters: Parameters) -> Load:
+def sent_data_mib(vm: Vm, resident_extra_mib: float) -> float:
+    """Return what of the guest's memory is sent as data in the first pass, MiB.
+
+    What was measured as used holds more than that (`Parameters.resident_extra_mib`); what the guest is known to write
+    to is data in any case.
+    """
+    if vm.memory_used_mib is None or resident_extra_mib <= 0.0:
+        return vm.data_mib
+    written = sum(c.size_mib for c in dirty_classes(vm) if c.dirty_rate_mib_s > 0.0)
+    return max(vm.data_mib - resident_extra_mib, min(vm.data_mib, written))
+
+
+def wire_of_data(parameters: Parameters, options: Options) -> float:
+    """Return what is sent for each MiB of data, MiB: its size after compression and the page headers."""
+    p = parameters
+    ratio = {"zlib": p.zlib_ratio, "zstd": p.zstd_ratio}.get(options.compression, 1.0)
+    return ratio + (p.multifd_header_bytes if options.parallel_connections else p.page_header_bytes) / PAGE_BYTES
+
+
+def load(vm: Vm, copy_disks: Collection[str], parameters: Parameters, options: Options) -> Load:
     """Return what a migration of the guest has to carry.
 
     Raises
@@ -60,11 +86,12 @@ def load(vm: Vm, copy_disks: Collection[str], parameters: Parameters) -> Load:
     PlanError
         If a disk to copy is not one of the guest's.
     """
+    p = parameters
     classes = dirty_classes(vm)
     memory = float(vm.memory_mib)
-    data = vm.data_mib
+    data = sent_data_mib(vm, p.resident_extra_mib)
     zero = memory - data
-    data_wire = 1.0 + parameters.page_header_bytes / PAGE_BYTES
+    data_wire = wire_of_data(p, options)
     disks = named_disks(vm, copy_disks)
     return Load(
         memory_mib=memory,
@@ -74,6 +101,8 @@ def load(vm: Vm, copy_disks: Collection[str], parameters: Parameters) -> Load:
         disk_write_mib_s=sum(disk.write_rate_mib_s for disk in disks),
         disks=len(disks),
         data_wire=data_wire,
-        first_wire=(data * data_wire + zero * parameters.zero_page_bytes / PAGE_BYTES) / memory,
-        zero_scan_s=zero * (MIB / PAGE_BYTES) / parameters.zero_scan_pages_s,
+        first_wire=(data * data_wire + zero * p.zero_page_bytes / PAGE_BYTES) / memory,
+        zero_scan_s=zero * (MIB / PAGE_BYTES) / (p.zero_scan_pages_s * options.channels),
+        vcpus=vm.vcpus,
+        busy=min(1.0, vm.cpu_cores / vm.vcpus),
     )

@@ -22,11 +22,47 @@ class Parameters:
     goodput: Annotated[float, Gt(0), Le(1), About("Share of the line rate left for data.")] = 0.941
     """TCP over Ethernet with timestamps at MTU 1500: 1448 bytes of data in 1538 on the wire."""
 
+    return_share: Annotated[
+        float, Gt(0), Le(1), About("What a migration keeps of its rate while its target's own uplink is full.")
+    ] = 1.0
+    """Acknowledgements wait behind the data that the target sends. About 0.9 in Kherbache's measurements on Grid'5000
+    (shaped cards of 500 Mbit/s); 1 where queues are short, to be calibrated."""
+
     stream_limit_mbit_s: Annotated[
         float, Gt(0), About("Most that one QEMU thread sends, whatever the line.", "Mbit/s")
     ] = 18_000.0
     """Highest `mbps` of unlimited phases in the query-migrate series of LordWicked/live-migration-thesis-code
     (QEMU 7.2, unix socket, one thread): 18 to 20 Gbit/s."""
+
+    tunnel_limit_mbit_s: Annotated[
+        float, Gt(0), About("Most that goes through libvirt's own connection.", "Mbit/s")
+    ] = 1_600.0
+    """osic/benchmarking_live-migration, 10 Gbit/s hosts: 5.4 s for each further GiB tunnelled, 2.35 s directly."""
+
+    tls_mbit_s: Annotated[float, Gt(0), About("What one thread encrypts.", "Mbit/s")] = 31_000.0
+    """``openssl speed -evp aes-256-gcm`` at 16 KiB on an AMD EPYC core: 3.86 GB/s."""
+
+    zstd_mbit_s: Annotated[float, Gt(0), About("What one thread compresses with zstd, level 1.", "Mbit/s")] = 2_640.0
+    """``zstd -b1 -B512K`` (a multifd packet) over 100 MB of this system's programs and libraries: 330 MB/s."""
+
+    zstd_ratio: Annotated[float, Gt(0), Le(1), About("Size after zstd, of the size before.")] = 0.34
+    """The same run: 2.96 to 1. Depends on what the guest holds: to be calibrated."""
+
+    zlib_mbit_s: Annotated[float, Gt(0), About("What one thread compresses with zlib, level 1.", "Mbit/s")] = 602.0
+    """Python's zlib at level 1 over the C library on the same core: 72 MiB/s."""
+
+    zlib_ratio: Annotated[float, Gt(0), Le(1), About("Size after zlib, of the size before.")] = 0.49
+    """The same run: 2.05 to 1. Depends on what the guest holds: to be calibrated."""
+
+    multifd_header_bytes: Annotated[float, Ge(0), About("Bytes beside each page sent over multifd.", "bytes")] = 10.5
+    """A packet of 128 pages has a header of 320 bytes and 8 for each page (``MultiFDPacket_t``,
+    migration/multifd.h)."""
+
+    xbzrle_cache_mib: Annotated[float, Ge(0), About("Pages that XBZRLE remembers.", "MiB")] = 64.0
+    """``xbzrle-cache-size`` of QEMU; libvirt's default is the same."""
+
+    xbzrle_ratio: Annotated[float, Gt(0), Le(1), About("Size of a remembered page's difference, of the page.")] = 0.3
+    """Assumption: depends on how much of a page its writer changes; to be calibrated."""
 
     cap_overshoot: Annotated[float, Ge(1), About("Rate reached under a bandwidth cap, relative to the cap.")] = 1.0078
     """Same series: 1082.14 Mbit/s under the default cap of 128 MiB/s. QEMU stops after the page that crosses the
@@ -58,6 +94,12 @@ class Parameters:
         2.0e6
     )
     """Highest `pages_per_second` of the LordWicked series: 2.05 million."""
+
+    resident_extra_mib: Annotated[
+        float, Ge(0), About("Memory measured as used that is sent as zeros or not at all.", "MiB")
+    ] = 0.0
+    """Depends on how use is measured: resident size holds the hypervisor's own memory and pages of zeros that were
+    touched. Calibrated as used memory less traffic of quiet guests."""
 
     chunk_mib: Annotated[float, Gt(0), About("Memory whose dirty log is re-armed at once.", "MiB")] = 1024.0
     """2^18 pages of 4 KiB: ``clear_bitmap_shift`` in QEMU migration/migration.c."""
@@ -104,6 +146,64 @@ class Parameters:
         float, Gt(0), Le(0.95), About("Share of the rate that guest writes may take from a mirror.")
     ] = 0.9
     """Assumption: beyond it the mirror is said not to converge and the guest's writes are taken as held back to it."""
+
+    throttle_trigger: Annotated[
+        float, Gt(0), About("Dirtied, of what was sent meanwhile, from which vCPUs are slowed.")
+    ] = 0.5
+    """``throttle-trigger-threshold`` of QEMU, 50 %; twice (migration/ram.c, ``migration_trigger_throttle``)."""
+
+    throttle_initial: Annotated[float, Gt(0), Le(0.99), About("First step of auto-converge, of all CPU time.")] = 0.2
+    """``cpu-throttle-initial`` of QEMU, 20 %."""
+
+    throttle_increment: Annotated[float, Gt(0), Le(0.99), About("Further steps of auto-converge.")] = 0.1
+    """``cpu-throttle-increment`` of QEMU, 10 %."""
+
+    throttle_most: Annotated[float, Gt(0), Le(0.99), About("Most that auto-converge takes.")] = 0.99
+    """``max-cpu-throttle`` of QEMU, 99 %."""
+
+    throttle_sync_s: Annotated[
+        float, Ge(0), About("While the guest may be slowed, longest time without a look at its pages; 0: none.", "s")
+    ] = 5.0
+    """``CPU_THROTTLE_DIRTY_SYNC_TIMESLICE_MS`` of QEMU 9.2 and later (system/cpu-throttle.c), not in the first pass."""
+
+    throttle_count_s: Annotated[float, Ge(0), About("Shortest time between two counts of dirty pages.", "s")] = 1.0
+    """``migration_bitmap_sync`` in QEMU migration/ram.c: rates are renewed after more than 1000 ms."""
+
+    discard_us: Annotated[float, Ge(0), About("Standstill for each page of post-copy's discard bitmap.", "us")] = 0.26
+    """LordWicked series, post-copy asked for after 25 s of a 16-thread load: 73 ms for 1.1 GB sent and dirty again,
+    against 4 ms when asked for at once."""
+
+    postcopy_ms: Annotated[float, Ge(0), About("Standstill at the start of post-copy as QEMU counts it.", "ms")] = 4.0
+    """Same series: `downtime` of post-copy at once, 3 to 6 ms."""
+
+    postcopy_resume_s: Annotated[
+        float, Ge(0), About("From the end of that until the guest runs on the target.", "s")
+    ] = 0.1
+    """Order of loading the device state and starting vCPUs; 0.25 to 0.4 s in the LordWicked series, where pages are
+    asked for only that long after the source has stopped."""
+
+    fault_share: Annotated[float, Ge(0), About("Pages asked for, of those written to before they were pushed.")] = 0.3
+    """The push goes on from the page asked for (``get_queued_page`` in QEMU migration/ram.c), so neighbours arrive
+    before they are touched; pages that are only read count as well. To be calibrated: 0.3 in the LordWicked series."""
+
+    fault_ms: Annotated[float, Ge(0), About("Handling of one page asked for, apart from the round trip.", "ms")] = 0.25
+    """Same series: `postcopy-latency` over a unix socket, 200 to 520 us, median 248."""
+
+    fault_queue_mib: Annotated[
+        float, Ge(0), About("Sent before a page asked for if it has no connection of its own.", "MiB")
+    ] = 4.0
+    """What waits in the buffers of the sending socket: ``net.ipv4.tcp_wmem``, default maximum 4 MiB."""
+
+    libvirt_ms: Annotated[float, Ge(0), About("Part of `switchover_ms` that is not QEMU's.", "ms")] = 37.0
+    """QEMU alone over a unix socket: 2 to 3 ms of 40."""
+
+    qemu_rtts: Annotated[float, Ge(0), About("Round trips of the standstill that QEMU's own figure holds.")] = 1.0
+    """QEMU's `downtime` ends when the return path says that the target has loaded the devices (``migration_completion``
+    in migration/migration.c)."""
+
+    client_ms: Annotated[float, Ge(0), About("What a client misses beyond libvirt's downtime.", "ms")] = 50.0
+    """Lab: longest silence seen over TCP less libvirt's downtime, 23 to 67 ms, median 51; QEMU announces the guest at
+    once and again after 50 ms (``announce-initial``)."""
 
     most_passes: Annotated[int, Ge(1), About("Passes after which a migration is said not to converge.")] = 1000
     """QEMU has no limit: the model's own patience, beyond every pass count measured (206 in the LordWicked series)."""

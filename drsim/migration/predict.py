@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from drsim.inventory import Vm
+from drsim.migration.automaton import Migration, Phase
+from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import DEFAULT, Parameters
-from drsim.migration.precopy import Migration, Phase
 from drsim.plan import Prediction
 from drsim.topology import Path
 
@@ -42,6 +45,7 @@ def predict(
     copy_disks: Collection[str] = (),
     parameters: Parameters = DEFAULT,
     rate_mbit_s: float | None = None,
+    options: Options = PLAIN,
 ) -> Prediction:
     """Return what migrating the guest costs when nothing else uses the path.
 
@@ -61,6 +65,8 @@ def predict(
         Constants of the hosts.
     rate_mbit_s : float, optional
         Line rate that it gets, if less than the path's.
+    options : Options
+        Mode, channels, compression, encryption, throttling; plain pre-copy by default.
 
     Returns
     -------
@@ -75,10 +81,65 @@ def predict(
     PlanError
         If a disk to copy is not one of the guest's.
     """
-    migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s)
-    for _ in _play(migration):
-        pass
+    migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s, options)
+    while not migration.done:
+        rate = migration.limit_mib_s
+        migration.advance(migration.wait_s(rate), rate)
+        migration.happen()
     return prediction(migration, start_s=0.0)
+
+
+def draws(
+    vm: Vm,
+    path: Path,
+    *,
+    max_downtime_ms: float,
+    bandwidth_mbit_s: float | None,
+    copy_disks: Collection[str] = (),
+    parameters: Parameters = DEFAULT,
+    rate_mbit_s: float | None = None,
+    options: Options = PLAIN,
+    spread_mib: float,
+    count: int = 31,
+    seed: int = 0,
+) -> tuple[Prediction, ...]:
+    """Return possible outcomes of one migration whose guest dirties now more, now less than on average.
+
+    A guest near the edge of converging gets there in a quiet moment: earlier than its average would. To what it dirtied
+    a normal number is added at each look.
+
+    Parameters
+    ----------
+    spread_mib : float
+        Standard deviation of that (`drsim.workload.Habit.spread_mib`).
+    count : int
+        Outcomes to draw.
+    seed : int
+        Same seed, same outcomes.
+    vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s, options
+        As for `predict`.
+
+    Returns
+    -------
+    tuple of Prediction
+        In the order of total time.
+    """
+    found = []
+    for number in range(count):
+        generator = np.random.default_rng([seed, number])
+
+        def burst(of: np.random.Generator = generator) -> float:
+            return spread_mib * float(of.standard_normal())
+
+        migration = _begin(
+            vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s, options, burst
+        )
+        while not migration.done:
+            rate = migration.limit_mib_s
+            migration.advance(migration.wait_s(rate), rate)
+            migration.happen()
+        found.append(prediction(migration, start_s=0.0))
+    return tuple(sorted(found, key=lambda one: one.total_time_s))
 
 
 def trace(
@@ -90,9 +151,10 @@ def trace(
     copy_disks: Collection[str] = (),
     parameters: Parameters = DEFAULT,
     rate_mbit_s: float | None = None,
+    options: Options = PLAIN,
 ) -> tuple[TracePoint, ...]:
     """Return the course of the migration that `predict` predicts, from its start to its end; same arguments."""
-    migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s)
+    migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s, options)
     return (_point(migration), *_play(migration))
 
 
@@ -105,6 +167,11 @@ def prediction(migration: Migration, start_s: float) -> Prediction:
         sent_mib=migration.sent_mib,
         rounds=migration.passes + 1,
         converges=migration.converges,
+        qemu_downtime_ms=migration.qemu_downtime_s * 1e3,
+        client_gap_ms=migration.client_gap_s * 1e3,
+        held_back_s=migration.held_back_s,
+        faults=round(migration.faults),
+        throttle=migration.throttle,
     )
 
 
@@ -116,6 +183,8 @@ def _begin(
     copy_disks: Collection[str],
     parameters: Parameters,
     rate_mbit_s: float | None,
+    options: Options,
+    burst: Callable[[], float] | None = None,
 ) -> Migration:
     return Migration(
         vm,
@@ -125,6 +194,8 @@ def _begin(
         copy_disks=copy_disks,
         parameters=parameters,
         line_mbit_s=path.bandwidth_mbit_s if rate_mbit_s is None else min(rate_mbit_s, path.bandwidth_mbit_s),
+        options=options,
+        burst=burst,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
 from drsim.topology import Path
 from drsim.units import MIB, MIB_S_PER_MBIT_S
@@ -17,27 +18,30 @@ class Rates:
     Parameters
     ----------
     line_mib_s : float
-        Most that the line and one sending thread allow.
+        Most that the line and the sending threads allow.
+    stream_mib_s : float
+        Most that memory reaches before any cap: line, threads, TCP window and loss.
     tcp_mib_s : float
         Most that one TCP connection reaches (window, loss); infinite without latency.
     cap_mib_s : float
         What the bandwidth cap allows, its overshoot included; infinite without a cap.
+    push_mib_s : float
+        Most that post-copy pushes.
     rtt_s : float
         Round-trip time, seconds.
     """
 
     line_mib_s: float
+    stream_mib_s: float
     tcp_mib_s: float
     cap_mib_s: float
+    push_mib_s: float
     rtt_s: float
 
-    @property
-    def stream_mib_s(self) -> float:
-        """Most that one connection carries before any cap."""
-        return min(self.line_mib_s, self.tcp_mib_s)
 
-
-def rates(path: Path, bandwidth_mbit_s: float | None, line_mbit_s: float, parameters: Parameters) -> Rates:
+def rates(
+    path: Path, bandwidth_mbit_s: float | None, line_mbit_s: float, parameters: Parameters, options: Options = PLAIN
+) -> Rates:
     """Return the limits of one migration.
 
     Parameters
@@ -50,6 +54,8 @@ def rates(path: Path, bandwidth_mbit_s: float | None, line_mbit_s: float, parame
         Line rate available, normally ``path.bandwidth_mbit_s``.
     parameters : Parameters
         Constants.
+    options : Options
+        Channels, compression and encryption.
 
     Notes
     -----
@@ -64,9 +70,38 @@ def rates(path: Path, bandwidth_mbit_s: float | None, line_mbit_s: float, parame
         if path.loss > 0.0:
             segment_mib = parameters.tcp_segment_bytes / MIB
             tcp = min(tcp, segment_mib / rtt_s * math.sqrt(1.5 / path.loss))
-    line = min(line_mbit_s * parameters.goodput, parameters.stream_limit_mbit_s) * MIB_S_PER_MBIT_S
-    cap = math.inf if bandwidth_mbit_s is None else bandwidth_mbit_s * MIB_S_PER_MBIT_S * parameters.cap_overshoot
-    return Rates(line_mib_s=line, tcp_mib_s=tcp, cap_mib_s=cap, rtt_s=rtt_s)
+    sender = sender_mbit_s(parameters, options)
+    line = min(line_mbit_s * parameters.goodput, max(sender, parameters.stream_limit_mbit_s)) * MIB_S_PER_MBIT_S
+    stream = min(line, sender * MIB_S_PER_MBIT_S, tcp * options.channels)
+    push = math.inf if options.postcopy_bandwidth_mbit_s is None else options.postcopy_bandwidth_mbit_s
+    return Rates(
+        line_mib_s=line,
+        stream_mib_s=stream,
+        tcp_mib_s=tcp,
+        cap_mib_s=math.inf
+        if bandwidth_mbit_s is None
+        else bandwidth_mbit_s * MIB_S_PER_MBIT_S * parameters.cap_overshoot,
+        push_mib_s=min(stream, push * MIB_S_PER_MBIT_S),
+        rtt_s=rtt_s,
+    )
+
+
+def sender_mbit_s(parameters: Parameters, options: Options) -> float:
+    """Return what the sending threads manage together, Mbit/s on the wire.
+
+    A thread compresses, encrypts and sends in turn, so the times that a byte needs add up.
+    """
+    p = parameters
+    limit = p.tunnel_limit_mbit_s if options.tunnelled else math.inf
+    if not options.tls and options.compression in ("none", "xbzrle"):
+        return min(p.stream_limit_mbit_s * options.channels, limit)
+    time_s = 1.0 / p.stream_limit_mbit_s
+    if options.tls:
+        time_s += 1.0 / p.tls_mbit_s
+    if options.compression in ("zlib", "zstd"):
+        speed, ratio = (p.zlib_mbit_s, p.zlib_ratio) if options.compression == "zlib" else (p.zstd_mbit_s, p.zstd_ratio)
+        time_s += 1.0 / (speed * ratio)
+    return min(options.channels / time_s, limit)
 
 
 def slow_start_s(rate_mib_s: float, rtt_s: float, data_mib: float, parameters: Parameters) -> float:

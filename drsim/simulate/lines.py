@@ -8,7 +8,7 @@ import numpy as np
 import simpy
 from simpy.events import Event as SimEvent
 
-from drsim.simulate.network import fair_share
+from drsim.simulate.network import behind_returns, fair_share
 from drsim.simulate.result import LinkUse
 from drsim.units import MIB_S_PER_MBIT_S
 
@@ -49,10 +49,15 @@ class Lines:
         Line rate of each directed line.
     goodput : float
         Share of the line rate left for data.
+    return_share : float
+        What a flow keeps of its share while the uplink of the host that it goes to is full (`behind_returns`).
     """
 
-    def __init__(self, env: simpy.Environment, capacity_mbit_s: Mapping[str, float], goodput: float) -> None:
+    def __init__(
+        self, env: simpy.Environment, capacity_mbit_s: Mapping[str, float], goodput: float, return_share: float = 1.0
+    ) -> None:
         self._env = env
+        self._return_share = return_share
         self._capacity = capacity_mbit_s
         self._goodput = goodput
         self._flows: dict[Flow, None] = {}
@@ -88,6 +93,12 @@ class Lines:
             np.array(line, dtype=np.int64),
             np.array([flow.limit_mib_s for flow in flows]),
         )
+        if self._return_share < 1.0:
+            up = np.array([index.get(flow.edges[0], -1) if flow.edges else -1 for flow in flows], dtype=np.int64)
+            back = [f"{flow.edges[-1].removeprefix('>')}>" if flow.edges else "" for flow in flows]
+            down = np.array([index.get(edge, -1) for edge in back], dtype=np.int64)
+            capacity = np.array([self._capacity[edge] * per_mbit for edge in index])
+            rates = behind_returns(rates, up, down, capacity, self._return_share)
         used = np.bincount(line, weights=rates[of], minlength=len(index)) / per_mbit if line else np.zeros(0)
         self._sample(dict(zip(index, used.tolist(), strict=True)))
         for flow, rate in zip(flows, rates.tolist(), strict=True):

@@ -61,3 +61,35 @@ def fair_share(capacity: Floats, flow: Ints, line: Ints, limit: Floats) -> Float
         np.maximum(free_line, 0.0, out=free_line)
         flow, line = flow[~gone], line[~gone]
     return rate
+
+
+FULL = 0.95
+"""A line used beyond this share has a queue in front of it."""
+
+
+def behind_returns(rate: Floats, up: Ints, down: Ints, capacity: Floats, share: float) -> Floats:
+    """Return the rates of flows whose acknowledgements wait behind other data.
+
+    A receiver's acknowledgements leave by its uplink; while that is full they wait in its queue, and the sender with
+    them. Measured on Grid'5000 (kherbache_g5k): a migration into a host that sends at its full rate takes 10 to 20 %
+    longer, one into a host that sends at less than that takes no longer.
+
+    Parameters
+    ----------
+    rate : array of float, shape (flows,)
+        Max-min fair shares.
+    up, down : array of int, shape (flows,)
+        Uplink that a flow leaves by, and uplink of the host that it goes to; negative where there is none.
+    capacity : array of float, shape (lines,)
+        Capacity of the lines.
+    share : float
+        What a flow keeps of its share then; 1 for no effect.
+    """
+    if share >= 1.0:
+        return rate
+    known = up >= 0
+    used = np.bincount(up[known], weights=rate[known], minlength=capacity.size)
+    full = used >= FULL * capacity
+    waits = np.where(down >= 0, full[np.maximum(down, 0)], False)
+    result: Floats = np.where(waits, rate * share, rate)
+    return result

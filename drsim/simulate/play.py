@@ -10,7 +10,7 @@ import simpy
 from drsim import migration
 from drsim.errors import PlanError, Problem
 from drsim.inventory import Inventory, Vm
-from drsim.migration import DEFAULT, Migration, Parameters, TracePoint, prediction
+from drsim.migration import DEFAULT, Migration, Options, Parameters, TracePoint, prediction
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.lines import Flow, Lines
@@ -53,7 +53,7 @@ def simulate(
     """
     topology = Topology(inventory)
     env = simpy.Environment()
-    lines = Lines(env, topology.capacity_mbit_s, parameters.goodput)
+    lines = Lines(env, topology.capacity_mbit_s, parameters.goodput, parameters.return_share)
     events: list[Event] = []
 
     def tell(kind: EventKind, move: Move | None, text: str) -> None:
@@ -106,6 +106,7 @@ def trace(vm: Vm, path: Path, move: Move, parameters: Parameters = DEFAULT) -> t
         bandwidth_mbit_s=move.bandwidth_mbit_s,
         copy_disks=move.copy_disks,
         parameters=parameters,
+        options=Options.of(move.transfer, bandwidth_mbit_s=move.bandwidth_mbit_s),
     )
 
 
@@ -152,6 +153,7 @@ def _begin(vm: Vm, path: Path, move: Move, bandwidth_mbit_s: float | None, param
         copy_disks=move.copy_disks,
         parameters=parameters,
         line_mbit_s=path.bandwidth_mbit_s,
+        options=Options.of(move.transfer, bandwidth_mbit_s=bandwidth_mbit_s),
     )
 
 

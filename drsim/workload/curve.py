@@ -28,14 +28,20 @@ def unique_dirty_mib(classes: Sequence[PageClass], interval_s: float) -> float:
     interval_s : float
         Length of the interval, seconds; not negative.
     """
-    return sum(-c.size_mib * math.expm1(-c.dirty_rate_mib_s * interval_s / c.size_mib) for c in classes)
+    return sum(
+        min(c.size_mib, c.dirty_rate_mib_s * interval_s)
+        if c.in_order
+        else -c.size_mib * math.expm1(-c.dirty_rate_mib_s * interval_s / c.size_mib)
+        for c in classes
+    )
 
 
 def unique_dirty_mib_array(classes: Sequence[PageClass], interval_s: Floats) -> Floats:
     """Return the unique memory dirtied in each of many intervals, MiB; same shape as `interval_s`."""
     total = np.zeros_like(np.asarray(interval_s, dtype=np.float64))
     for c in classes:
-        total -= c.size_mib * np.expm1(-c.dirty_rate_mib_s * np.asarray(interval_s) / c.size_mib)
+        written = c.dirty_rate_mib_s * np.asarray(interval_s)
+        total += np.minimum(c.size_mib, written) if c.in_order else -c.size_mib * np.expm1(-written / c.size_mib)
     return total
 
 
@@ -55,7 +61,11 @@ def swept_dirty_mib(classes: Sequence[PageClass], interval_s: float, chunks: flo
     chunks : float
         Chunks of memory; the last may be partial. 1 or less: everything was watched from the start.
     """
-    return sum(c.size_mib * swept_share(c.dirty_rate_mib_s * interval_s / c.size_mib, chunks) for c in classes)
+    return sum(
+        c.size_mib
+        * (swept_share_in_order if c.in_order else swept_share)(c.dirty_rate_mib_s * interval_s / c.size_mib, chunks)
+        for c in classes
+    )
 
 
 def swept_share(writes_per_page: float, chunks: float) -> float:
@@ -73,6 +83,19 @@ def swept_share(writes_per_page: float, chunks: float) -> float:
     # Clean shares of the whole chunks are q^n, q^(n-1), ..., a geometric series with q = exp(-step).
     series = math.exp(-(part + 1.0) * step) * math.expm1(-whole * step) / math.expm1(-step)
     return 1.0 - (series + part * math.exp(-part * step)) / chunks
+
+
+def swept_share_in_order(writes_per_page: float, chunks: float) -> float:
+    """Return `swept_share` of a class that is written in order: the mean over its chunks of what each was watched for.
+
+    Saturation is that of the mean exposure, ``(n + 1) / 2 n`` of the pass.
+    """
+    return min(1.0, writes_per_page * exposure(chunks))
+
+
+def exposure(chunks: float) -> float:
+    """Return the mean share of a chunk-wise pass for which a page was watched: ``(n + 1) / 2 n``, 1 for one chunk."""
+    return 1.0 if chunks <= 1.0 else (chunks + 1.0) / (2.0 * chunks)
 
 
 def swept_share_array(writes_per_page: Floats, chunks: Floats) -> Floats:

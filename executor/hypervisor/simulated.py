@@ -14,7 +14,7 @@ import numpy as np
 from drsim.errors import HypervisorError
 from drsim.formats import read_inventory, write_inventory
 from drsim.inventory import Disk, Host, Inventory, PageClass, Vm
-from drsim.migration import DEFAULT, Migration, Parameters
+from drsim.migration import DEFAULT, Migration, Options, Parameters
 from drsim.plan import Move
 from drsim.topology import Topology
 from drsim.transfer import contradictions
@@ -247,6 +247,7 @@ class SimulatedHypervisor:
                 p, prepare_s=p.prepare_s * times, confirm_s=p.confirm_s * times, switchover_ms=p.switchover_ms * times
             ),
             line_mbit_s=path.bandwidth_mbit_s * rate,
+            options=Options.of(move.transfer, bandwidth_mbit_s=move.bandwidth_mbit_s),
         )
         broken, hang = self._order(Break, vm.name), self._order(Hang, vm.name)
         trap: tuple[float, str | None] | None = None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from drsim.inventory import PageClass, Vm
-from drsim.migration import DEFAULT, LAB_TCG, SIMGRID, Guests, Parameters, estimate, predict
+from drsim.migration import DEFAULT, LAB_TCG, SIMGRID, Guests, Options, Parameters, estimate, predict
 from drsim.topology import Path
 from tests.migration.guests import disk, guest
 
@@ -22,7 +22,9 @@ def _cases() -> tuple[list[Vm], list[list[str]], list[Path], list[float], list[f
         memory = int(draw.choice([512, 4096, 100_000]))
         dirty = tuple(
             PageClass(
-                size_mib=float(memory * draw.uniform(0.001, 0.5)), dirty_rate_mib_s=float(draw.choice([0, 5, 80, 900]))
+                size_mib=float(memory * draw.uniform(0.001, 0.5)),
+                dirty_rate_mib_s=float(draw.choice([0, 5, 80, 900])),
+                in_order=bool(draw.random() < 0.2),
             )
             for _ in range(draw.integers(0, 4))
         )
@@ -39,17 +41,30 @@ def _cases() -> tuple[list[Vm], list[list[str]], list[Path], list[float], list[f
     return vms, along, paths, downtime, cap
 
 
-@pytest.mark.parametrize("parameters", [DEFAULT, SIMGRID, LAB_TCG], ids=["default", "simgrid", "lab"])
-def test_estimate_equals_predict(parameters: Parameters) -> None:
+@pytest.mark.parametrize(
+    ("parameters", "options"),
+    [
+        (DEFAULT, Options()),
+        (SIMGRID, Options()),
+        (LAB_TCG, Options()),
+        (DEFAULT, Options(parallel_connections=4, compression="zstd", tls=True)),
+        (LAB_TCG, Options(mode="postcopy")),
+        (DEFAULT, Options(mode="hybrid", postcopy_bandwidth_mbit_s=400.0)),
+        (LAB_TCG, Options(mode="hybrid", precopy_passes=1)),
+    ],
+    ids=["default", "simgrid", "lab", "multifd", "postcopy", "hybrid", "one pass"],
+)
+def test_estimate_equals_predict(parameters: Parameters, options: Options) -> None:
     vms, along, paths, downtime, cap = _cases()
     costs = estimate(
-        Guests.of(vms, along),
+        Guests.of(vms, along, parameters),
         line_mbit_s=[path.bandwidth_mbit_s for path in paths],
         rtt_ms=[path.rtt_ms for path in paths],
         loss=[path.loss for path in paths],
         max_downtime_ms=downtime,
         bandwidth_mbit_s=cap,
         parameters=parameters,
+        options=options,
     )
     for row, (vm, disks, path) in enumerate(zip(vms, along, paths, strict=True)):
         one = predict(
@@ -59,6 +74,7 @@ def test_estimate_equals_predict(parameters: Parameters) -> None:
             bandwidth_mbit_s=None if np.isinf(cap[row]) else cap[row],
             copy_disks=disks,
             parameters=parameters,
+            options=options,
         )
         assert costs.total_time_s[row] == pytest.approx(one.total_time_s, rel=1e-9)
         assert costs.downtime_ms[row] == pytest.approx(one.downtime_ms, rel=1e-6)

@@ -5,11 +5,14 @@ Tuned: one stream's limit and the fixed cost, on the guests at 1 Gbit/s. Tested:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from drsim.inventory import PageClass
 from drsim.migration import G5K, predict
+from tests.benchmarks import grid5000
 from tests.migration.guests import guest, line
 from tests.published.bench import migrations
 
@@ -50,3 +53,17 @@ def test_isolated_migrations(line_mbit_s: float, memory_mb: int, within: float) 
     result = predict(vm, line(line_mbit_s), max_downtime_ms=300.0, bandwidth_mbit_s=None, parameters=G5K)
     assert result.converges
     assert result.total_time_s == pytest.approx(measured.mean(), rel=within)
+
+
+def test_plans_with_several_migrations_at_once() -> None:
+    """Every second plan, played on shared lines; the constants are those that the other plans tune."""
+    table = pd.read_csv(migrations("kherbache_g5k") / "migrations.csv")
+    plans = sorted(table.scenario.unique())
+    table = table[table.scenario.isin(plans[::2])].reset_index(drop=True)
+    tuned = replace(G5K, goodput=0.9, return_share=0.9, prepare_s=1.0, stream_limit_mbit_s=850.0)
+    found = grid5000.predict(table, tuned)
+    each = (found.duration_s / table.measured_s - 1.0).abs()
+    ends = found.assign(was=table.end_s, scenario=table.scenario, replica=table.replica)
+    spans = ends.groupby(["scenario", "replica"])[["end_s", "was"]].max()
+    assert each.mean() < 0.045
+    assert (spans.end_s / spans.was - 1.0).abs().mean() < 0.012

@@ -1,4 +1,4 @@
-"""One migration under way: QEMU's pre-copy loop, exact between events.
+"""One migration under way: QEMU's loop, exact between events.
 
 The migration is an automaton that knows what it could send now (`Migration.limit_mib_s`) and, told the rate that it
 gets, when the next thing happens to it. Who drives it decides the rate: `drsim.migration.predict` gives it the whole
@@ -7,24 +7,28 @@ path, the simulation gives it its fair share. Both therefore play the same model
 The loop follows QEMU's migration/migration.c and migration/ram.c (7.2 and 10.0): memory is sent until what is left in
 the bitmap fits the downtime limit at the measured rate; only then are newly dirtied pages looked for; if all that is
 left still fits, the guest is stopped and the rest is sent without a bandwidth cap. QEMU looks only when a turn ends
-(50 ms, or 100 ms under a cap) and does not know its rate during the first 100 ms.
+(50 ms, or 100 ms under a cap) and does not know its rate during the first 100 ms. Post-copy begins where it was asked
+for: the guest is stopped with whatever is left, runs on the target, and the rest follows it, each page once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from drsim.inventory import Vm
+from drsim.migration.dirty import Bitmap
 from drsim.migration.guest import load
+from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
+from drsim.migration.postcopy import Pull, blackout_s, pull
 from drsim.migration.rates import rates, slow_start_s
+from drsim.migration.throttle import Throttle
 from drsim.topology import Path
 from drsim.units import MIB, PAGE_BYTES
-from drsim.workload.curve import swept_share
 
-Phase = Literal["prepare", "disks", "memory", "switchover", "resume", "confirm", "done"]
+Phase = Literal["prepare", "disks", "memory", "switchover", "resume", "push", "confirm", "done"]
 
 PATIENCE = 20
 """Passes to wait for the rest to fit, if it goes on shrinking as it did in the last one and the guest dirties memory
@@ -32,6 +36,9 @@ faster than the shortest pass sends it: a guest that converges gets there in few
 
 ONE_PAGE_MIB = PAGE_BYTES / MIB
 """Less than this is nothing: QEMU's bitmap knows whole pages."""
+
+SOON_S = 1e-9
+"""Two instants closer than this are one."""
 
 
 class Migration:
@@ -53,11 +60,16 @@ class Migration:
         Constants of the hosts.
     line_mbit_s : float
         Line rate that it may use at most.
+    options : Options
+        Mode, channels, compression, encryption, throttling.
+    burst : callable, optional
+        Asked at each look how much more the guest dirtied than it does on average, MiB; 0 by default.
 
     Attributes
     ----------
     phase : Phase
-        ``prepare`` and ``confirm`` send nothing; the guest stands still in ``switchover`` and ``resume``.
+        ``prepare`` and ``confirm`` send nothing; the guest stands still in ``switchover`` and ``resume``; it runs on
+        the target from ``push`` on.
     limit_mib_s : float
         Data rate that it could use now; 0 while it sends nothing.
     elapsed_s, sent_mib : float
@@ -65,9 +77,15 @@ class Migration:
     passes : int
         Passes over dirty memory completed.
     downtime_s : float
-        Standstill of the guest up to now.
+        Standstill of the guest up to now, as libvirt measures it.
+    qemu_downtime_s : float
+        Part of it that QEMU counts.
+    held_back_s : float
+        Time that the guest lost beside it, to throttling and to pages that it had to wait for.
+    faults : float
+        Pages that it had to ask for.
     converges : bool
-        False as soon as it is clear that pre-copy alone cannot keep the downtime limit.
+        False as soon as it is clear that pre-copy alone cannot keep the downtime limit, unless post-copy ends it.
     """
 
     def __init__(
@@ -80,13 +98,15 @@ class Migration:
         copy_disks: Collection[str],
         parameters: Parameters,
         line_mbit_s: float,
+        options: Options = PLAIN,
+        burst: Callable[[], float] | None = None,
     ) -> None:
         p = self._parameters = parameters
-        guest = self._load = load(vm, copy_disks, p)
-        limits = self._rates = rates(path, bandwidth_mbit_s, line_mbit_s, p)
+        self._options = options
+        self._burst = burst
+        guest = self._load = load(vm, copy_disks, p, options)
+        limits = self._rates = rates(path, bandwidth_mbit_s, line_mbit_s, p, options)
         self._max_downtime_s = max_downtime_ms / 1e3
-        self._chunks = guest.memory_mib / p.chunk_mib
-        self._classes = [(c.size_mib, c.dirty_rate_mib_s / c.size_mib) for c in guest.classes]
         # One thread alternates between looking for zeros and sending: both take time unless a cap leaves it idle.
         first_s = guest.first_mib / limits.stream_mib_s + guest.zero_scan_s
         self._first_rate = min(guest.first_mib / first_s, limits.cap_mib_s)
@@ -95,17 +115,25 @@ class Migration:
         ramp_s = slow_start_s(self._later_rate, limits.rtt_s, guest.first_mib + guest.disk_mib, p)
         self._left_s = p.prepare_s + p.prepare_rtts * limits.rtt_s + ramp_s  # of a phase that only takes time
         self._left_mib = 0.0  # of a phase that only sends
-        self._dirty = [size for size, _ in self._classes]  # of each class, in the bitmap when the pass began, MiB
-        self._other = guest.memory_mib - sum(self._dirty)  # of all memory that nobody writes to, likewise
-        # Memory that the guest writes to holds data; only if there is more of it than data is some of it still zero.
-        rest_mib = guest.first_mib - sum(self._dirty) * guest.data_wire
-        self._other_wire = max(p.zero_page_bytes / PAGE_BYTES, rest_mib / self._other) if self._other > 0.0 else 0.0
-        self._wire = guest.first_mib  # traffic of the whole pass, MiB
+        self._bitmap = Bitmap(guest, p, options)
+        self._throttle = Throttle(options, p, guest)
         self._gone = 0.0  # share of the pass that was sent
         self._pass_s = 0.0
         self._memory_s = 0.0
+        self._memory_mib = 0.0
+        self._looks = 0
         self._last_rest = math.inf
         self._last_rate = 0.0
+        self._zero_left = 0.0  # share of the zeros that the first pass has not looked at
+        self._fresh = 0.0  # found newly dirty at the last look, MiB
+        self._on_target = False
+        self._push_mib = self._push_s = self._push_rate = 0.0
+        self._missing = [0.0] * len(guest.classes)  # of each class, when the guest goes on on the target
+        self._switch_s = math.inf  # time of memory transfer at which post-copy was asked for
+        if options.postcopy_after_s is not None and options.postcopy:
+            self._switch_s = options.postcopy_after_s
+        elif options.mode == "postcopy":
+            self._switch_s = 0.0
 
         self.phase: Phase = "prepare"
         self.limit_mib_s = 0.0
@@ -113,12 +141,25 @@ class Migration:
         self.sent_mib = 0.0
         self.passes = 0
         self.downtime_s = 0.0
+        self.qemu_downtime_s = 0.0
+        self.held_back_s = 0.0
+        self.faults = 0.0
         self.converges = True
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to happen."""
         return self.phase == "done"
+
+    @property
+    def throttle(self) -> float:
+        """Share of their time that vCPUs are held back now."""
+        return self._throttle.held
+
+    @property
+    def client_gap_s(self) -> float:
+        """Silence that a client sees who is sent to all the time: standstill, announcement and half a round trip."""
+        return self.downtime_s + self._parameters.client_ms / 1e3 + self._rates.rtt_s / 2.0
 
     @property
     def remaining_mib(self) -> float:
@@ -129,8 +170,10 @@ class Migration:
             case "disks":
                 return self._load.first_mib + self._left_mib
             case "memory":
-                return self._wire * (1.0 - self._gone)
-            case "switchover":
+                return self._bitmap.wire_mib * (1.0 - self._gone)
+            case "switchover" | "push":
+                return self._left_mib
+            case "resume" if self._on_target:
                 return self._left_mib
             case _:
                 return 0.0
@@ -145,10 +188,12 @@ class Migration:
         """
         match self.phase:
             case "memory":
-                return self._pass_wait_s(self._memory_rate(rate_mib_s))
+                wait_s = self._pass_wait_s(self._memory_rate(rate_mib_s))
+                at_s = min(self._switch_s, self._throttle.next_tick_s)
+                return wait_s if at_s == math.inf else min(wait_s, max(0.0, at_s - self._memory_s))
             case "disks":
                 return self._left_mib / (rate_mib_s - self._held_back_writes(rate_mib_s))
-            case "switchover":
+            case "switchover" | "push":
                 return self._left_mib / rate_mib_s
             case _:
                 return self._left_s
@@ -160,9 +205,11 @@ class Migration:
             case "memory":
                 self.sent_mib += rate_mib_s * time_s
                 memory_rate = self._memory_rate(rate_mib_s)
-                self._gone += memory_rate * time_s / self._wire
+                self._gone += memory_rate * time_s / self._bitmap.wire_mib
                 self._pass_s += time_s
                 self._memory_s += time_s
+                self._memory_mib += memory_rate * time_s
+                self.held_back_s += (1.0 - self._throttle.pace) * time_s
                 if memory_rate > self._last_rate:
                     self._last_rest = math.inf  # What did not shrink at a lower rate may shrink at this one.
                 self._last_rate = memory_rate
@@ -170,14 +217,20 @@ class Migration:
                 self.sent_mib += rate_mib_s * time_s
                 self._left_mib -= (rate_mib_s - self._held_back_writes(rate_mib_s)) * time_s
                 if self._load.disk_write_mib_s > self._parameters.mirror_share * rate_mib_s:
-                    self.converges = False
+                    # Writes that end on both ends hold the guest back instead.
+                    self.converges = self.converges and self._options.synchronous_writes
             case "switchover":
                 self.sent_mib += rate_mib_s * time_s
                 self.downtime_s += time_s
+                self.qemu_downtime_s += time_s
                 self._left_mib -= rate_mib_s * time_s
             case "resume":
                 self.downtime_s += time_s
                 self._left_s -= time_s
+            case "push":
+                self.sent_mib += rate_mib_s * time_s
+                self._left_mib -= rate_mib_s * time_s
+                self._push_s += time_s
             case _:
                 self._left_s -= time_s
 
@@ -195,13 +248,20 @@ class Migration:
                 self.phase = "memory"
                 self._limit_memory(self._first_rate)
             case "memory":
-                self._end_pass()
+                self._turn()
             case "switchover":
                 self.phase = "resume"
                 self.limit_mib_s = 0.0
-                self._left_s = p.switchover_ms / 1e3 + p.switchover_rtts * limits.rtt_s
-            case "resume":
+                self._resume()
+            case "resume" if self._on_target:
+                self.phase = "push"
+                self._left_mib = self._push_mib
+                self.limit_mib_s = self._push_rate
+            case "resume" | "push":
+                if self.phase == "push":
+                    self._arrived()
                 self.phase = "confirm"
+                self.limit_mib_s = 0.0
                 self._left_s = p.confirm_s + p.confirm_rtts * limits.rtt_s
             case "confirm":
                 self.phase = "done"
@@ -219,17 +279,14 @@ class Migration:
         """Rate of guest writes while the disks are copied."""
         return min(self._load.disk_write_mib_s, self._parameters.mirror_share * rate_mib_s)
 
-    def _rest(self) -> float:
-        """Memory in the bitmap when the pass began, MiB."""
-        return self._other + sum(self._dirty)
-
     def _pass_wait_s(self, memory_rate: float) -> float:
         p = self._parameters
-        empty_s = (1.0 - self._gone) * self._wire / memory_rate
+        wire = self._bitmap.wire_mib
+        empty_s = (1.0 - self._gone) * wire / memory_rate
         if p.full_passes:
             return max(0.0, empty_s)
-        share_left = memory_rate * self._max_downtime_s / self._rest()
-        fits_s = max(0.0, (1.0 - share_left - self._gone) * self._wire / memory_rate)
+        share_left = memory_rate * self._max_downtime_s / self._bitmap.rest_mib
+        fits_s = max(0.0, (1.0 - share_left - self._gone) * wire / memory_rate)
         # The rate, and so what fits, is not known before the first window has ended.
         fits_s = max(fits_s, p.window_s - self._memory_s)
         # The first end of a turn, counted from the last look, at which it fits.
@@ -238,27 +295,43 @@ class Migration:
         fits_s = max(0.0, turns * turn_s - self._pass_s)
         return max(0.0, min(fits_s, empty_s))
 
+    def _turn(self) -> None:
+        """Do what is due during memory transfer: post-copy, a look by the timer, or the end of a pass."""
+        if self._memory_s >= self._switch_s - SOON_S:
+            self._look()
+            self._start_postcopy()
+        elif self._memory_s >= self._throttle.next_tick_s - SOON_S:
+            if self._throttle.tick(self._looks):
+                self._look()
+        else:
+            self._end_pass()
+
+    def _look(self) -> None:
+        gone = self._gone if self._gone < 1.0 - 1e-12 else 1.0
+        burst = 0.0 if self._burst is None else self._burst()
+        fresh = self._fresh = self._bitmap.look(gone, self._pass_s, self._throttle.pace, burst)
+        self._looks += 1
+        self._zero_left = 1.0 - gone if self._looks == 1 else 0.0
+        self._gone = 0.0
+        self._pass_s = 0.0
+        self._throttle.count(self._memory_s, fresh, self._memory_mib)
+
     def _end_pass(self) -> None:
         """Look for newly dirtied pages; stop the guest if what is left fits, or if it never will."""
         p = self._parameters
         self.passes += 1
-        gone = self._gone if self._gone < 1.0 - 1e-12 else 1.0
-        self._other *= 1.0 - gone
-        self._dirty = [
-            self._dirtied(size, writes_s * self._pass_s, left * (1.0 - gone), left * gone, self._chunks * gone)
-            for (size, writes_s), left in zip(self._classes, self._dirty, strict=True)
-        ]
-        self._wire = self._other * self._other_wire + sum(self._dirty) * self._load.data_wire
-        self._gone = 0.0
-        self._pass_s = 0.0
-        rest = self._rest()
-        rate_known = self._memory_s >= p.window_s - 1e-9
+        self._look()
+        rest = self._bitmap.rest_mib
+        rate_known = self._memory_s >= p.window_s - SOON_S
         over = rest - self._last_rate * self._max_downtime_s
         fits = rest < ONE_PAGE_MIB or (rate_known and over < 0.0)
         stuck = rate_known and over > PATIENCE * (self._last_rest - rest) and self._outrun()
-        hopeless = stuck or self.passes >= p.most_passes
+        hopeless = (stuck and (self._throttle.exhausted or rest <= 0.0)) or self.passes >= p.most_passes
         self._last_rest = rest
-        if fits or hopeless:
+        handover = self._switch_s == math.inf and self.passes >= self._options.precopy_passes
+        if self._options.postcopy and not fits and (hopeless or handover):
+            self._start_postcopy()
+        elif fits or hopeless:
             self.converges = self.converges and fits
             self._stop_guest()
         else:
@@ -273,8 +346,7 @@ class Migration:
         shortest_s = self._max_downtime_s
         if not self._parameters.full_passes:
             shortest_s = min(shortest_s, self._turn_s(self._last_rate))
-        dirtied = sum(self._dirtied(size, writes_s * shortest_s, 0.0, 0.0, 1.0) for size, writes_s in self._classes)
-        return dirtied * self._load.data_wire >= self._last_rate * shortest_s
+        return self._bitmap.burst_mib(shortest_s, self._throttle.pace) >= self._last_rate * shortest_s
 
     def _turn_s(self, memory_rate: float) -> float:
         """Time between two looks of QEMU at what is left."""
@@ -283,26 +355,49 @@ class Migration:
 
     def _stop_guest(self) -> None:
         p = self._parameters
-        lag_s = p.stop_lag_ms / 1e3
-        late = sum(
-            self._dirtied(size, writes_s * lag_s, left, 0.0, 1.0) - left
-            for (size, writes_s), left in zip(self._classes, self._dirty, strict=True)
-        )
+        late = self._bitmap.late_mib(p.stop_lag_ms / 1e3, self._throttle.pace)
         owed = self._load.disk_write_mib_s * p.mirror_lag_s
-        self._left_mib = self._wire + late * self._load.data_wire + p.device_mib + owed
+        self._left_mib = self._bitmap.wire_mib + late + p.device_mib + owed
         self.phase = "switchover"
         self.limit_mib_s = self._rates.stream_mib_s
 
-    def _dirtied(self, size: float, writes_per_page: float, kept: float, sent: float, chunks: float) -> float:
-        """Return what of a page class is dirty after a pass, MiB.
+    def _start_postcopy(self) -> None:
+        p, bitmap, limits = self._parameters, self._bitmap, self._rates
+        self._on_target = True
+        self._missing = list(bitmap.dirty_mib)
+        # One thread looks for zeros and pushes; what the first pass left holds its part of the zeros.
+        scan_s = self._zero_left * self._load.zero_scan_s
+        self._push_mib = bitmap.wire_mib
+        push_s = self._push_mib / limits.push_mib_s + scan_s
+        self._push_rate = self._push_mib / push_s if push_s > 0.0 else limits.push_mib_s
+        self._left_mib = p.device_mib + self._load.disk_write_mib_s * p.mirror_lag_s
+        self.phase = "switchover"
+        self.limit_mib_s = limits.stream_mib_s
 
-        Pages that were `kept` unsent are dirty still. Pages that were `sent` have been watched since their chunk was
-        reached, all others since the pass began.
-        """
-        if self._parameters.linear_dirtying:
-            # A writer that goes on in order does not come back to what it wrote last; in the first pass, when all
-            # memory is still to be sent, what it writes was partly kept anyway.
-            new = size - kept if self.passes == 1 else size
-            return min(size, kept + new * writes_per_page)
-        again = sent * swept_share(writes_per_page, chunks)
-        return kept + again - (size - kept - sent) * math.expm1(-writes_per_page)
+    def _resume(self) -> None:
+        """Begin what is left of the standstill after the state of the devices has been sent."""
+        p, rtt_s = self._parameters, self._rates.rtt_s
+        if self._on_target:
+            stale = self._fresh if self._looks == 1 else sum(self._missing)
+            self._left_s = blackout_s(stale, p) + p.switchover_rtts * rtt_s
+            self.qemu_downtime_s += self._left_s - p.libvirt_ms / 1e3 - (p.switchover_rtts - p.qemu_rtts) * rtt_s
+            # The push is under way before the guest runs on the target.
+            self.downtime_s += p.postcopy_resume_s
+        else:
+            self._left_s = p.switchover_ms / 1e3 + p.switchover_rtts * rtt_s
+            own_s = max(0.0, p.switchover_ms - p.libvirt_ms) / 1e3
+            self.qemu_downtime_s += own_s + min(p.qemu_rtts, p.switchover_rtts) * rtt_s
+
+    def _arrived(self) -> None:
+        """All memory has followed: what the guest went through meanwhile."""
+        result: Pull = pull(
+            self._missing,
+            self._load,
+            self._push_s,
+            self._push_mib / self._push_s if self._push_s > 0.0 else math.inf,
+            self._rates.rtt_s,
+            self._parameters,
+            self._options,
+        )
+        self.faults = result.faults
+        self.held_back_s += result.stalled_s

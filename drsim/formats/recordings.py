@@ -1,0 +1,174 @@
+"""Migrations that happened, read from where they were recorded: the lab's tables, exported audit trails with plans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path as File
+from typing import Any
+
+import pandas as pd
+
+from drsim.errors import DataError
+from drsim.formats.text import read_text, refuse
+from drsim.inventory import PageClass, Vm
+from drsim.migration import Observation, Options
+from drsim.plan import Plan
+from drsim.topology import Path, Topology
+from drsim.transfer import Transfer
+
+CELL = (
+    *("memory_mib", "working_set_mib", "dirty_rate_mib_s", "link_mbit_s", "rtt_ms", "loss", "max_downtime_ms"),
+    *("bandwidth_mbit_s", "mode", "precopy_passes", "parallel_connections", "compression", "tls", "auto_converge"),
+)
+"""Columns that make a cell: migrations that share them were made under the same conditions."""
+
+NEEDED = ("memory_mib", "link_mbit_s", "max_downtime_ms", "status")
+
+
+def read_recording(path: str | File) -> tuple[Observation, ...]:
+    """Read a table of recorded migrations, CSV, Parquet or JSON (a list of records), by its suffix.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or lacks a column.
+    """
+    place = File(path)
+    try:
+        match place.suffix:
+            case ".parquet":
+                table = pd.read_parquet(place)
+            case ".json":
+                table = pd.DataFrame(json.loads(place.read_text()))
+            case _:
+                table = pd.read_csv(place)
+    except (OSError, ValueError, ImportError) as error:
+        remedy = "Name a CSV, Parquet or JSON table as 'python -m executor.record' writes it."
+        raise refuse(DataError, str(path), f"it cannot be read: {error}.", remedy) from error
+    return observations_of(table, str(path))
+
+
+def observations_of(table: pd.DataFrame, place: str = "recording") -> tuple[Observation, ...]:
+    """Take the migrations that reached their target from a table as `executor.record` writes it.
+
+    Raises
+    ------
+    DataError
+        If a column is missing.
+    """
+    if missing := [name for name in NEEDED if name not in table.columns]:
+        remedy = "Name a table as 'python -m executor.record' writes it."
+        raise refuse(DataError, place, f"column {missing[0]} is missing.", remedy, missing[0])
+    moved = table[table.status == "moved"]
+    return tuple(_observation({str(key): value for key, value in row.items()}) for row in moved.to_dict("records"))
+
+
+def _observation(row: dict[str, Any]) -> Observation:
+    def known(name: str, default: float | None = None) -> float | None:
+        value = row.get(name)
+        return default if value is None or pd.isna(value) else float(value)
+
+    working_set, rate = known("working_set_mib", 0.0) or 0.0, known("achieved_rate_mib_s", 0.0) or 0.0
+    # The lab's guest writes to its working set from end to end.
+    dirty = PageClass(size_mib=max(1.0, working_set), dirty_rate_mib_s=rate if working_set else 0.0, in_order=True)
+    transfer = Transfer(
+        **{
+            name: row[name]
+            for name in (
+                "mode",
+                "precopy_passes",
+                "transport",
+                "tls",
+                "auto_converge",
+                "parallel_connections",
+                "compression",
+            )
+            if name in row and not pd.isna(row[name])
+        }
+    )
+    cap = known("bandwidth_mbit_s")
+    return Observation(
+        vm=Vm(
+            name=str(row.get("guest", "guest")),
+            host="source",
+            vcpus=int(known("vcpus", 1) or 1),
+            memory_mib=int(row["memory_mib"]),
+            memory_used_mib=known("memory_used_mib"),
+            dirty=(dirty,),
+        ),
+        path=Path(
+            edges=(),
+            bandwidth_mbit_s=float(row["link_mbit_s"]),
+            rtt_ms=known("rtt_ms", 0.0) or 0.0,
+            loss=known("loss", 0.0) or 0.0,
+        ),
+        max_downtime_ms=float(row["max_downtime_ms"]),
+        bandwidth_mbit_s=cap,
+        options=Options.of(transfer, bandwidth_mbit_s=cap),
+        total_time_s=known("wall_s", known("total_time_s")),
+        downtime_ms=known("downtime_ms"),
+        sent_mib=known("sent_mib"),
+        client_gap_ms=known("tcp_gap_ms"),
+        cell="/".join(str(row.get(name)) for name in CELL),
+        group=str(row.get("accelerator", "")),
+        at=None if row.get("recorded_at") is None else str(row["recorded_at"]),
+    )
+
+
+def read_trail(path: str | File, plans: Sequence[Plan]) -> tuple[Observation, ...]:
+    """Read the migrations of an exported audit trail (``drsim audit --jsonl``) whose plans are at hand.
+
+    Migrations of one wave that crossed one line are taken to have shared it evenly.
+
+    Raises
+    ------
+    DataError
+        If the export cannot be read.
+    """
+    by_hash = {plan.hash: plan for plan in plans}
+    plan_of: dict[str, Plan] = {}
+    found: list[Observation] = []
+    for number, line in enumerate(
+        read_text(path, DataError, "an export written by 'drsim audit --jsonl'").splitlines(), 1
+    ):
+        try:
+            record = json.loads(line)
+            event, detail, run = record["event"], record["detail"], record["run_id"]
+        except (ValueError, KeyError, TypeError) as error:
+            remedy = "Export the trail anew: drsim audit --jsonl FILE."
+            raise refuse(DataError, str(path), f"line {number} is no audit record.", remedy) from error
+        if event == "run_started" and detail.get("plan_hash") in by_hash:
+            plan_of[run] = by_hash[detail["plan_hash"]]
+        elif event == "move_ended" and detail.get("state") == "done" and run in plan_of:
+            one = _moved(plan_of[run], record["move_id"], detail, record["at"])
+            if one is not None:
+                found.append(one)
+    return tuple(found)
+
+
+def _moved(plan: Plan, move_id: str, detail: dict[str, Any], at: str) -> Observation | None:
+    move = next((one for one in plan.moves if one.id == move_id), None)
+    if move is None:
+        return None
+    topology = Topology(plan.inventory)
+    path = topology.path(move.source, move.target)
+    if path is None:
+        return None
+    beside = [topology.path(one.source, one.target) for one in plan.moves if one.wave == move.wave]
+    crowd = max(sum(edge in other.edges for other in beside if other is not None) for edge in path.edges)
+    vm = plan.inventory.vm_by_name[move.vm]
+    return Observation(
+        vm=vm,
+        path=Path(edges=path.edges, bandwidth_mbit_s=path.bandwidth_mbit_s / crowd, rtt_ms=path.rtt_ms, loss=path.loss),
+        max_downtime_ms=move.max_downtime_ms,
+        bandwidth_mbit_s=move.bandwidth_mbit_s,
+        copy_disks=move.copy_disks,
+        options=Options.of(move.transfer, bandwidth_mbit_s=move.bandwidth_mbit_s),
+        total_time_s=detail.get("total_time_s"),
+        downtime_ms=detail.get("downtime_ms"),
+        sent_mib=detail.get("sent_mib"),
+        cell=f"{vm.name}/{move.source}/{move.target}",
+        group=f"{move.source}>{move.target}",
+        at=at,
+    )

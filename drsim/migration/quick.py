@@ -1,0 +1,207 @@
+"""A million migrations a second: pre-copy in closed form, for searches and for random draws.
+
+The first pass, a few passes by the recurrence of `drsim.migration.estimate`, and the rest as a geometric series.
+Nothing is iterated until it converges, so the cost of a row does not depend on the guest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from drsim.migration.automaton import ONE_PAGE_MIB, PATIENCE
+from drsim.migration.estimate import Costs, Guests, copy_disks, slow_start, tcp_limit
+from drsim.migration.guest import wire_of_data
+from drsim.migration.options import PLAIN
+from drsim.migration.parameters import DEFAULT, Parameters
+from drsim.units import MIB, MIB_S_PER_MBIT_S, PAGE_BYTES
+from drsim.workload.curve import swept_share_array
+
+Floats = NDArray[np.float64]
+
+PASSES = 8
+"""Passes taken by the recurrence; of 3,000 random guests the three that took 25 or more were over 2 % off."""
+
+BLOCK = 4096
+"""Rows worked on at once: their numbers stay in a core's cache."""
+
+
+def quick(
+    guests: Guests,
+    *,
+    line_mbit_s: ArrayLike,
+    rtt_ms: ArrayLike = 0.0,
+    loss: ArrayLike = 0.0,
+    max_downtime_ms: ArrayLike,
+    bandwidth_mbit_s: ArrayLike = np.inf,
+    parameters: Parameters = DEFAULT,
+) -> Costs:
+    """Return what each migration costs by pre-copy over one stream; arguments as for `drsim.migration.estimate`.
+
+    Notes
+    -----
+    Within 2 % of it in total time where both say that a migration converges. `Costs.rounds` counts at most the passes
+    taken by the recurrence, the last one included, and one for the rest.
+    """
+    n = guests.memory_mib.size
+    columns = [
+        np.ascontiguousarray(np.broadcast_to(np.asarray(value, dtype=np.float64), (n,)))
+        for value in (line_mbit_s, rtt_ms, loss, max_downtime_ms, bandwidth_mbit_s)
+    ]
+    parts = [
+        _block(_slice(guests, start), *(column[start : start + BLOCK] for column in columns), p=parameters)
+        for start in range(0, max(n, 1), BLOCK)
+    ]
+    return Costs(
+        total_time_s=np.concatenate([part.total_time_s for part in parts]),
+        downtime_ms=np.concatenate([part.downtime_ms for part in parts]),
+        sent_mib=np.concatenate([part.sent_mib for part in parts]),
+        rounds=np.concatenate([part.rounds for part in parts]),
+        converges=np.concatenate([part.converges for part in parts]),
+    )
+
+
+def _slice(guests: Guests, start: int) -> Guests:
+    of = slice(start, start + BLOCK)
+    return Guests(
+        memory_mib=guests.memory_mib[of],
+        data_mib=guests.data_mib[of],
+        class_size_mib=guests.class_size_mib[of],
+        class_rate_mib_s=guests.class_rate_mib_s[of],
+        class_in_order=guests.class_in_order[of],
+        disk_mib=guests.disk_mib[of],
+        disk_write_mib_s=guests.disk_write_mib_s[of],
+        disks=guests.disks[of],
+    )
+
+
+def _block(
+    guests: Guests,
+    line_mbit_s: Floats,
+    rtt_ms: Floats,
+    loss: Floats,
+    limit_ms: Floats,
+    cap_mbit_s: Floats,
+    *,
+    p: Parameters,
+) -> Costs:
+    rtt, limit_s = rtt_ms / 1e3, limit_ms / 1e3
+    cap = cap_mbit_s * (MIB_S_PER_MBIT_S * p.cap_overshoot)
+    line = np.minimum(line_mbit_s * p.goodput, p.stream_limit_mbit_s) * MIB_S_PER_MBIT_S
+    far = bool(rtt.any())
+    tcp = tcp_limit(rtt, loss, p) if far else np.full_like(rtt, np.inf)
+    stream = np.minimum(line, tcp)
+    later = np.minimum(stream, cap)
+
+    wire_of = wire_of_data(p, PLAIN)
+    zero = guests.memory_mib - guests.data_mib
+    first_mib = guests.data_mib * wire_of + zero * (p.zero_page_bytes / PAGE_BYTES)
+    scan_s = zero * (MIB / PAGE_BYTES / p.zero_scan_pages_s)
+    rate = np.minimum(first_mib / (first_mib / stream + scan_s), cap)
+
+    time = np.full_like(rtt, p.prepare_s)
+    if far:
+        time += p.prepare_rtts * rtt + slow_start(later, rtt, first_mib + guests.disk_mib, p)
+    sent, ready = np.zeros_like(rtt), np.ones(rtt.size, dtype=np.bool_)
+    writes = guests.disk_write_mib_s
+    if guests.disks.any():
+        disk_s, sent, ready = copy_disks(guests, line, tcp, cap, rtt, p)
+        time += disk_s
+        flow = np.minimum(line, rate + writes)
+        rate = np.minimum(flow - np.minimum(writes, flow / 2.0), rate)
+        again = np.minimum(line, later + writes)
+        later = np.minimum(again - np.minimum(writes, again / 2.0), later)
+
+    # One row a class: sums over classes are then sums of rows.
+    size = np.ascontiguousarray(guests.class_size_mib.T)
+    writes_s = np.ascontiguousarray(guests.class_rate_mib_s.T) / np.maximum(size, 1e-300)
+    ordered = np.ascontiguousarray((guests.class_in_order | p.linear_dirtying).T)
+    turn = np.where(later >= 0.999 * cap, p.window_s, p.turn_s)
+    chunks = guests.memory_mib / p.chunk_mib
+
+    other = guests.memory_mib - size.sum(axis=0)
+    other_wire = np.maximum(
+        (first_mib - size.sum(axis=0) * wire_of) / np.where(other > 0.0, other, np.inf), p.zero_page_bytes / PAGE_BYTES
+    )
+    dirty, wire, rest = size, first_mib, guests.memory_mib
+    memory_s, passes = np.zeros_like(rtt), np.zeros(rtt.size, dtype=np.int64)
+    open_rows = np.ones(rtt.size, dtype=np.bool_)
+    before = np.full_like(rtt, np.inf)
+    for number in range(PASSES):
+        pass_s = _pass_s(wire, rest, rate, limit_s, memory_s, turn, p)
+        gone = np.minimum(rate * pass_s / wire, 1.0)
+        pass_s = np.where(open_rows, pass_s, 0.0)
+        gone = np.where(open_rows, gone, 0.0)
+        memory_s = memory_s + pass_s
+        sent = sent + (rate + np.minimum(writes, line - rate)) * pass_s
+        passes += open_rows
+        dirty = _dirtied(size, writes_s * pass_s, dirty, gone, chunks, ordered, number == 0)
+        other = other * (1.0 - gone)
+        dirty_mib = dirty.sum(axis=0)
+        before, rest = np.where(open_rows, rest, before), other + dirty_mib
+        wire = other * other_wire + dirty_mib * wire_of
+        if number == 0:
+            rate = later
+        over = rest - rate * limit_s
+        open_rows = open_rows & (rest >= ONE_PAGE_MIB) & ((over >= 0.0) | (memory_s < p.window_s - 1e-9))
+
+    # What is still open goes on as it did in its last pass; it never ends if the shortest pass brings as much as it
+    # sends and passes hardly shrink.
+    over = np.maximum(rest - rate * limit_s, 0.0)
+    shrunk = before - rest
+    shortest = limit_s if p.full_passes else np.minimum(limit_s, turn)
+    burst = np.where(ordered, np.minimum(size, size * writes_s * shortest), -size * np.expm1(-writes_s * shortest))
+    outrun = burst.sum(axis=0) * wire_of >= rate * shortest
+    stuck = open_rows & outrun & (over > PATIENCE * shrunk)
+    more = np.where(open_rows & ~stuck & (shrunk > 0.0), np.ceil(over / np.maximum(shrunk, 1e-9)), 0.0)
+    pass_s = np.maximum(_pass_s(wire, rest, rate, limit_s, memory_s, turn, p), turn)
+    least_s = np.minimum(pass_s, turn)
+    # Passes shrink in proportion to what is over the limit, down to a turn.
+    share = np.clip(shrunk / np.maximum(shrunk + over, 1e-9), 0.02, 1.0)
+    tail_s = np.where(more > 0.0, np.minimum(pass_s / share, pass_s * more + least_s), 0.0)
+    memory_s = memory_s + tail_s
+    sent = sent + (rate + np.minimum(writes, line - rate)) * tail_s
+    wire = np.where(more > 0.0, np.minimum(wire, rate * limit_s), wire)
+
+    late = (size - dirty) * np.where(ordered, 0.0, -np.expm1(-writes_s * (p.stop_lag_ms / 1e3)))
+    left = wire + late.sum(axis=0) * wire_of + p.device_mib + writes * p.mirror_lag_s
+    downtime = left / stream + p.switchover_ms / 1e3 + p.switchover_rtts * rtt
+    return Costs(
+        total_time_s=time + memory_s + downtime + p.confirm_s + p.confirm_rtts * rtt,
+        downtime_ms=downtime * 1e3,
+        sent_mib=sent + left,
+        rounds=passes + (more > 0.0) + 1,
+        converges=ready & ~stuck,
+    )
+
+
+def _pass_s(
+    wire: Floats, rest: Floats, rate: Floats, limit_s: Floats, memory_s: Floats, turn: Floats, p: Parameters
+) -> Floats:
+    """`drsim.migration.estimate`, its time of a pass."""
+    empty = wire / rate
+    if p.full_passes:
+        return empty
+    fits = np.maximum(np.maximum(0.0, rest - rate * limit_s) / rest * empty, p.window_s - memory_s)
+    turns: Floats = np.maximum(1.0, np.ceil(fits / turn - 1e-9)) * turn
+    return np.minimum(turns, empty)
+
+
+def _dirtied(
+    size: Floats,
+    writes: Floats,
+    dirty: Floats,
+    gone: Floats,
+    chunks: Floats,
+    ordered: NDArray[np.bool_],
+    first: bool,
+) -> Floats:
+    """Dirty memory of each class after a pass: what was kept, and what was written to since."""
+    kept, sent = dirty * (1.0 - gone), dirty * gone
+    passed = chunks * gone
+    result: Floats = kept + sent * swept_share_array(writes, passed) - (size - kept - sent) * np.expm1(-writes)
+    if not ordered.any():
+        return result
+    seen = 0.5 + 0.5 / np.maximum(passed, 1.0)
+    straight = np.minimum(size, kept + (size - kept if first else size) * writes * seen)
+    return np.where(ordered, straight, result)
