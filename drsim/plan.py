@@ -73,6 +73,12 @@ class Move:
     copy_disks: Annotated[tuple[str, ...], About("Disks that the target does not see and that move along.")] = ()
     prediction: Annotated[Prediction | None, About("Expected cost.")] = None
 
+    @property
+    def aim_downtime_ms(self) -> float:
+        """Downtime limit that the hypervisor is given at first, ms."""
+        first = self.first_downtime_ms
+        return self.max_downtime_ms if first is None else min(first, self.max_downtime_ms)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:

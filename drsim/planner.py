@@ -8,7 +8,7 @@ from typing import Any
 
 from drsim import check
 from drsim.errors import InventoryError, PolicyError, Problem
-from drsim.inventory import Inventory
+from drsim.inventory import Inventory, Vm
 from drsim.migration import DEFAULT, Calibration, Parameters
 from drsim.optimize import Result, optimize, score
 from drsim.placement import Placement
@@ -16,7 +16,8 @@ from drsim.plan import Move, Plan, replay
 from drsim.policy import Objective, Pin, Policy
 from drsim.schedule import Schedule, schedule
 from drsim.simulate import Simulation, simulate
-from drsim.topology import Topology
+from drsim.topology import Path, Topology
+from drsim.travel import climb, equip
 from drsim.version import __version__
 
 MAX_CUTS = 4
@@ -91,8 +92,7 @@ def make_plan(
         pinned = _with_pins(policy, stuck)
         result = optimize(inventory, pinned, objective, time_limit_s=share_s, seed=seed, on_progress=on_progress)
         order = schedule(inventory, pinned, result.placement, result.reasons)
-        simulation = simulate(inventory, order.moves, policy.limits, parameters)
-        moves = tuple(replace(move, prediction=simulation.predictions[move.id]) for move in order.moves)
+        moves, simulation, climbed = _travel(inventory, policy, order.moves, parameters)
         new = {
             move.vm: _why_stuck(move)
             for move in moves
@@ -102,10 +102,50 @@ def make_plan(
             break
         stuck |= new
         share_s = time_limit_s / MAX_CUTS
+    notes = tuple(climbed.values())
     if calibration is not None:
         topology = Topology(inventory)
         moves = tuple(_banded(move, inventory, topology, calibration) for move in moves)
-    return _assemble(inventory, policy, objective, result, order, moves, stuck, simulation.makespan_s, seed)
+    return _assemble(inventory, policy, objective, result, order, moves, stuck, notes, simulation.makespan_s, seed)
+
+
+def _travel(
+    inventory: Inventory, policy: Policy, moves: tuple[Move, ...], parameters: Parameters
+) -> tuple[tuple[Move, ...], Simulation, dict[str, str]]:
+    """Say how each move travels and play them all; those that do not come to rest climb the ladder, and all are played
+    once more. Returned beside the moves is why, by guest.
+    """
+    topology, why = Topology(inventory), dict[str, str]()
+
+    def path(move: Move) -> Path:
+        found = topology.path(move.source, move.target)
+        assert found is not None  # the schedule has made it
+        return found
+
+    def guest(move: Move) -> Vm:
+        return inventory.vm_by_name[move.vm]
+
+    def play() -> Simulation:
+        return simulate(inventory, moves, policy.limits, parameters)
+
+    moves = tuple(equip(move, guest(move), path(move), policy, parameters) for move in moves)
+    simulation = play()
+    hard = {move.id for move in moves if not simulation.predictions[move.id].converges}
+    if hard:  # the whole of the downtime limit for memory, before anything else
+        moves = tuple(replace(move, first_downtime_ms=None) if move.id in hard else move for move in moves)
+        simulation = play()
+        hard = {move.id for move in moves if not simulation.predictions[move.id].converges}
+    steps = {
+        move.id: step
+        for move in moves
+        if move.id in hard
+        and (step := climb(move, guest(move), path(move), policy, parameters, simulation.predictions[move.id]))
+    }
+    if steps:
+        why = {step[0].vm: f"'{step[0].vm}': {step[1]}" for step in steps.values()}
+        moves = tuple(steps[move.id][0] if move.id in steps else move for move in moves)
+        simulation = play()
+    return tuple(replace(move, prediction=simulation.predictions[move.id]) for move in moves), simulation, why
 
 
 def _banded(move: Move, inventory: Inventory, topology: Topology, calibration: Calibration) -> Move:
@@ -116,7 +156,7 @@ def _banded(move: Move, inventory: Inventory, topology: Topology, calibration: C
         move.prediction,
         inventory.vm_by_name[move.vm],
         path,
-        max_downtime_ms=move.max_downtime_ms,
+        max_downtime_ms=move.aim_downtime_ms,
         bandwidth_mbit_s=move.bandwidth_mbit_s,
     )
     return replace(move, prediction=said)
@@ -143,6 +183,7 @@ def _assemble(
     order: Schedule,
     moves: tuple[Move, ...],
     stuck: Mapping[str, str],
+    remarks: tuple[str, ...],
     makespan_s: float,
     seed: int,
 ) -> Plan:
@@ -161,7 +202,7 @@ def _assemble(
         status=result.status,
         complete=wanted_all,
         applyable=bool(moves),
-        notes=(*result.notes, *order.notes, *order.unreached.values(), *stuck.values()),
+        notes=(*result.notes, *order.notes, *order.unreached.values(), *remarks, *stuck.values()),
         makespan_s=makespan_s,
         seed=seed,
         tool_version=__version__,

@@ -8,18 +8,20 @@ before the plan began; a rule that *should* hold has a price, paid for each gues
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
 from drsim.inventory import Host, Inventory, Name, Vm
+from drsim.transfer import Transfer
 from drsim.units import About
 
 FORMAT_VERSION = 1
 """Version of the policy format that this code reads and writes."""
 
 Strength = Literal["must", "should"]
+Rung = Literal["auto_converge", "hybrid"]
 Goal = Literal["balance", "evacuate", "consolidate", "repair"]
 
 
@@ -99,6 +101,18 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How the guests named travel; of several that name a guest, the first counts."""
+
+    vms: Annotated[tuple[str, ...], MinLen(1), About("Guests: names, tag:LABEL, or * for all.")]
+    transfer: Annotated[Transfer, About("Mode, encryption, compression, ...")] = field(default_factory=Transfer)
+    ladder: Annotated[
+        tuple[Rung, ...],
+        About("What may be done about one that pre-copy does not bring over: auto_converge, then hybrid."),
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
     """What to reach."""
 
@@ -112,6 +126,7 @@ class Policy:
 
     rules: Annotated[tuple[Rule, ...], About("Rules.")] = ()
     limits: Annotated[Limits, About("Limits.")] = Limits()
+    manners: Annotated[tuple[Manner, ...], About("How guests travel; by default by plain pre-copy.")] = ()
 
 
 def select_vms(selectors: Iterable[str], inventory: Inventory) -> tuple[Vm, ...]:

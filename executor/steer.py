@@ -77,7 +77,7 @@ class Steering:
 
     def __init__(self, move: Move) -> None:
         self._move = move
-        self.downtime_ms = first_downtime_ms(move)
+        self.downtime_ms = max(1.0, move.aim_downtime_ms)
         """Downtime limit in force, ms."""
         self._best_mib: float | None = None
         self._best_pass, self._best_s = 0, 0.0
@@ -132,9 +132,3 @@ class Steering:
     def _give_up(self, why: str) -> Step:
         self._over = True
         return Step(kind="give_up", why=why)
-
-
-def first_downtime_ms(move: Move) -> float:
-    """Return the downtime limit that a migration begins with, ms."""
-    first = move.first_downtime_ms
-    return max(1.0, move.max_downtime_ms if first is None else min(first, move.max_downtime_ms))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
@@ -13,11 +14,13 @@ from drsim.check.inventory import problem
 from drsim.errors import Problem
 from drsim.inventory import Inventory
 from drsim.policy import Apart, NotOn, Pin, Policy, Rule, RunOn, Together, select_hosts, select_vms
+from drsim.transfer import contradictions
 
 
 def policy_problems(policy: Policy, inventory: Inventory) -> tuple[Problem, ...]:
     """List what a policy names in vain and where its rules contradict each other."""
-    return tuple(itertools.chain(_selectors(policy, inventory), _contradictions(policy, inventory)))
+    found = (_selectors(policy, inventory), _manners(policy, inventory), _contradictions(policy, inventory))
+    return tuple(itertools.chain.from_iterable(found))
 
 
 def _place(rule: Any) -> str:
@@ -28,7 +31,7 @@ def _selectors(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     for name, times in Counter(rule.name for rule in policy.rules).items():
         if times > 1:
             yield problem(f"rules '{name}'", "name", f"the name is used {times} times.", "Give each rule its own name.")
-    tags = {f"tag:{tag}" for vm in inventory.vms for tag in vm.tags}
+    tags = _tags(inventory)
     host_words = set(inventory.host_by_name)
     for host in inventory.hosts:
         host_words |= {f"site:{host.site}", f"rack:{host.rack}", *(f"tag:{tag}" for tag in host.tags)}
@@ -39,6 +42,25 @@ def _selectors(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
         for word in getattr(rule, "hosts", ()):
             if word not in host_words:
                 yield problem(_place(rule), "hosts", f"'{word}' selects no host.", "Correct or drop it.")
+
+
+def _tags(inventory: Inventory) -> set[str]:
+    return {f"tag:{tag}" for vm in inventory.vms for tag in vm.tags}
+
+
+def _manners(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
+    tags = _tags(inventory)
+    for number, manner in enumerate(policy.manners, 1):
+        place = f"manners {number}"
+        for word in manner.vms:
+            if word != "*" and word not in inventory.vm_by_name and word not in tags:
+                yield problem(place, "vms", f"'{word}' is no guest and no tag of one.", "Correct it, or use * for all.")
+        for text in contradictions(manner.transfer):
+            said, _, remedy = text.partition(": ")
+            yield problem(place, "transfer", f"{said}.", f"{remedy[:1].upper()}{remedy[1:]}.")
+        if "hybrid" in manner.ladder and contradictions(replace(manner.transfer, mode="hybrid")):
+            expected = "the settings of its transfer do not go with post-copy."
+            yield problem(place, "ladder", expected, "Leave out hybrid, or the settings that exclude it.")
 
 
 def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:

@@ -14,7 +14,8 @@ from drsim.errors import PolicyError, Problem
 from drsim.formats.neutral import PREFIX, read_neutral
 from drsim.formats.text import read_text, refuse, write_text
 from drsim.formats.validate import build, check_header
-from drsim.policy import FORMAT_VERSION, Limits, Policy, Rule
+from drsim.policy import FORMAT_VERSION, Limits, Manner, Policy, Rule
+from drsim.transfer import Transfer
 
 FORMAT = "drsim-policy"
 
@@ -87,6 +88,17 @@ def read_policy(path: str | Path) -> Policy:
     return build(Policy, data, place, PolicyError)
 
 
+def _manner(manner: Manner) -> dict[str, Any]:
+    plain = asdict(Transfer())
+    transfer = {key: value for key, value in asdict(manner.transfer).items() if value != plain[key]}
+    record: dict[str, Any] = {"vms": list(manner.vms)}
+    if transfer:
+        record["transfer"] = transfer
+    if manner.ladder:
+        record["ladder"] = list(manner.ladder)
+    return record
+
+
 def write_policy(policy: Policy, path: str | Path) -> None:
     """Write a policy as YAML; what has its default is left out."""
     default = asdict(Limits())
@@ -100,4 +112,6 @@ def write_policy(policy: Policy, path: str | Path) -> None:
             del record["price"]
         rules.append(record)
     data = {"format": FORMAT, "format_version": FORMAT_VERSION, "limits": limits, "rules": rules}
+    if policy.manners:
+        data["manners"] = [_manner(manner) for manner in policy.manners]
     write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), path)

@@ -102,7 +102,7 @@ def trace(vm: Vm, path: Path, move: Move, parameters: Parameters = DEFAULT) -> t
     return migration.trace(
         vm,
         path,
-        max_downtime_ms=move.max_downtime_ms,
+        max_downtime_ms=move.aim_downtime_ms,
         bandwidth_mbit_s=move.bandwidth_mbit_s,
         copy_disks=move.copy_disks,
         parameters=parameters,
@@ -148,7 +148,7 @@ def _begin(vm: Vm, path: Path, move: Move, bandwidth_mbit_s: float | None, param
     return Migration(
         vm,
         path,
-        max_downtime_ms=move.max_downtime_ms,
+        max_downtime_ms=move.aim_downtime_ms,
         bandwidth_mbit_s=bandwidth_mbit_s,
         copy_disks=move.copy_disks,
         parameters=parameters,

@@ -240,7 +240,7 @@ class SimulatedHypervisor:
         migration = Migration(
             guest,
             path,
-            max_downtime_ms=move.max_downtime_ms,
+            max_downtime_ms=move.aim_downtime_ms,
             bandwidth_mbit_s=move.bandwidth_mbit_s,
             copy_disks=move.copy_disks,
             parameters=replace(

@@ -1,0 +1,74 @@
+"""How each move is to travel: what the policy says, and the ladder for guests that pre-copy does not bring over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from drsim.inventory import Vm
+from drsim.migration import Options, Parameters, choose_mode
+from drsim.plan import Move, Prediction
+from drsim.policy import Manner, Policy
+from drsim.topology import Path
+from drsim.units import MIB_S_PER_MBIT_S
+
+SYNCHRONOUS_RTT_MS = 5.0
+"""Round-trip time from which writes to copied disks end on both ends, ms. A mirror in the background comes to rest only
+when nothing is in flight and nothing is dirty (QEMU, block/mirror.c): never, if the guest writes once a round trip."""
+
+LEAST_SHARE = 1 / 3
+"""Smallest share of a guest's downtime limit that is left to its memory, whatever the fixed part takes."""
+
+
+def manner_of(vm: Vm, policy: Policy) -> Manner:
+    """Return the first manner of the policy that selects the guest; a plain one if none does."""
+    names = {"*", vm.name, *(f"tag:{tag}" for tag in vm.tags)}
+    return next((manner for manner in policy.manners if not names.isdisjoint(manner.vms)), Manner(vms=("*",)))
+
+
+def equip(move: Move, vm: Vm, path: Path, policy: Policy, parameters: Parameters) -> Move:
+    """Return the move with the settings that the policy has for its guest.
+
+    The hypervisor counts memory only against its downtime limit; what the switchover takes besides is taken off, so
+    that the standstill as a whole keeps what the guest allows.
+    """
+    transfer = manner_of(vm, policy).transfer
+    if move.copy_disks and path.rtt_ms >= SYNCHRONOUS_RTT_MS:
+        transfer = replace(transfer, synchronous_writes=True)
+    fixed_ms = parameters.switchover_ms + parameters.switchover_rtts * path.rtt_ms
+    first_ms = max(LEAST_SHARE * move.max_downtime_ms, move.max_downtime_ms - fixed_ms)
+    return replace(move, transfer=transfer, first_downtime_ms=round(first_ms, 1))
+
+
+def climb(
+    move: Move, vm: Vm, path: Path, policy: Policy, parameters: Parameters, said: Prediction
+) -> tuple[Move, str] | None:
+    """Return the move with the next gentlest settings that bring the guest over, and why; None if nothing allowed does.
+
+    Parameters
+    ----------
+    move, vm, path : Move, Vm, Path
+        The move, its guest and what lies between its hosts.
+    policy : Policy
+        Its manners say which rungs are allowed.
+    parameters : Parameters
+        Constants of the migration model.
+    said : Prediction
+        What was predicted for it among the other moves: it does not converge. The rate that it had is what counts.
+    """
+    manner = manner_of(vm, policy)
+    had_mbit_s = said.sent_mib / max(said.total_time_s, 1e-6) / MIB_S_PER_MBIT_S
+    choice = choose_mode(
+        replace(vm, max_downtime_ms=move.max_downtime_ms),
+        path,
+        bandwidth_mbit_s=move.bandwidth_mbit_s,
+        copy_disks=move.copy_disks,
+        parameters=parameters,
+        rate_mbit_s=min(path.bandwidth_mbit_s, max(had_mbit_s, 1.0)),
+        base=Options.of(move.transfer),
+        may_throttle="auto_converge" in manner.ladder,
+        may_postcopy="hybrid" in manner.ladder,
+    )
+    if choice.options is None:
+        return None
+    settled = replace(move.transfer, mode=choice.options.mode, auto_converge=choice.options.auto_converge)
+    return None if settled == move.transfer else (replace(move, transfer=settled), choice.why)
