@@ -1,13 +1,14 @@
 # make demo      the whole main job on an invented cluster; needs git, make and python3 only
 # make test      lint, types, import contracts and every test; the real-hypervisor ones too as root on Debian or Ubuntu
 # make lab-demo  the same job on real hypervisors; root, Debian or Ubuntu
+# make lab-matrix  every mode and every fault on real hypervisors; root
 # make help      this list
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo lab-demo lab notebook kvm lint test clean
+.PHONY: help demo lab-demo lab-matrix notebook kvm lint test clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -36,6 +37,11 @@ demo: .venv/.core
 
 lab-demo: $(if $(ROOT),.venv/.kvm,.venv/.core)
 	@$(BIN)/drsim lab demo --out out
+
+# Every mode and every fault on real hypervisors, a quarter of an hour; the tests make a part of it.
+lab-matrix: .venv/.dev .venv/.kvm
+	@$(BIN)/python -m tests.kvm.matrix --json out/matrix.json
+	@$(BIN)/python -m tests.kvm.faults --json out/faults.json
 
 kvm: .venv/.kvm
 

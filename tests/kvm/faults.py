@@ -176,7 +176,7 @@ def link_cut(share: float) -> Scenario:
 
 def disk_full(scene: Scene) -> Expected:
     target = scene.move.target
-    scene.lab.run(target, f"mount -t tmpfs -o size=8m tmpfs {LOCAL_FOLDER}")
+    scene.lab.run(target, f"mount -t tmpfs -o size=1m tmpfs {LOCAL_FOLDER}")
     try:
         with scene.lab.control("l") as control:
             control.ask("disk 8000")
@@ -328,6 +328,7 @@ def main(words: Sequence[str]) -> int:
     finally:
         lab.down()
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     bad = [str(row["scenario"]) for row in rows if not row["good"]]
     sys.stdout.write(f"{len(rows)} faults, {len(bad)} not as they must be{': ' + ', '.join(bad) if bad else ''}\n")

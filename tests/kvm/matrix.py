@@ -22,6 +22,7 @@ from drsim.transfer import Transfer
 from executor.collect import collect_estate
 from executor.estate import read_hosts_file
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
+from executor.lab.config import LOCAL_FOLDER
 from executor.lab.lab import Lab, take_down
 from executor.lab.state import lab_names, labs_root
 from executor.lab.topology import LabGuest, LabHost, LabTopology
@@ -35,6 +36,7 @@ TOPOLOGY = LabTopology(
         LabGuest(name="l", host="h1", memory_mib=256, working_set_mib=32, dirty_rate_mib_s=5, datastore="local"),
     ),
 )
+__all__ = ["LOCAL_FOLDER", "TOPOLOGY", "Case", "cases", "main", "run_case"]
 SETTLE_S = 0.7
 """Time for the client to hear of the guest again before it is asked, seconds."""
 
@@ -193,6 +195,7 @@ def main(words: Sequence[str]) -> int:
     finally:
         lab.down()
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     bad = [str(row["case"]) for row in rows if not row["good"]]
     sys.stdout.write(
