@@ -1,6 +1,7 @@
 # make demo      the whole main job on an invented cluster; needs git, make and python3 only
 # make test      lint, types, import contracts and every test; the real-hypervisor ones too as root on Debian or Ubuntu
 # make lab-demo  the same job on real hypervisors; root, Debian or Ubuntu
+# make lab       hosts to try things on: make lab [TOPOLOGY=executor/lab/examples/two-sites.yaml]
 # make help      this list
 
 BIN := .venv/bin
@@ -36,6 +37,9 @@ demo: .venv/.core
 
 lab-demo: $(if $(ROOT),.venv/.kvm,.venv/.core)
 	@$(BIN)/drsim lab demo --out out
+
+lab: .venv/.kvm
+	@$(BIN)/drsim lab up $(TOPOLOGY)
 
 kvm: .venv/.kvm
 
