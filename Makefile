@@ -2,6 +2,7 @@
 # make test      lint, types, import contracts and every test; the real-hypervisor ones too as root on Debian or Ubuntu
 # make lab-demo  the same job on real hypervisors; root, Debian or Ubuntu
 # make lab-matrix  every mode and every fault on real hypervisors; root
+# make lab       hosts to try things on: make lab [TOPOLOGY=executor/lab/examples/two-sites.yaml]
 # make help      this list
 
 BIN := .venv/bin
@@ -38,10 +39,13 @@ demo: .venv/.core
 lab-demo: $(if $(ROOT),.venv/.kvm,.venv/.core)
 	@$(BIN)/drsim lab demo --out out
 
-# Every mode and every fault on real hypervisors, a quarter of an hour; the tests make a part of it.
+# Takes a quarter of an hour; the tests do a part of it.
 lab-matrix: .venv/.dev .venv/.kvm
 	@$(BIN)/python -m tests.kvm.matrix --json out/matrix.json
 	@$(BIN)/python -m tests.kvm.faults --json out/faults.json
+
+lab: .venv/.kvm
+	@$(BIN)/drsim lab up $(TOPOLOGY)
 
 kvm: .venv/.kvm
 

@@ -32,6 +32,7 @@ def add_commands(app: typer.Typer) -> None:
     for command in (collect, apply, resume, runs, audit, unlock, demo):
         app.command()(command)
     lab_app.command("demo")(lab_demo)
+    lab_app.command("record")(lab_record)
     app.add_typer(lab_app, name="lab")
 
 
@@ -291,6 +292,28 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for what it writes.")] =
     from executor.demo import run_demo
 
     raise typer.Exit(run_demo(out))
+
+
+def lab_record(
+    matrix: Annotated[Path, typer.Argument(help="YAML file: factors and levels; see executor/lab/README.md.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder; what it holds already is not done again.")],
+) -> None:
+    """Record a designed experiment of real migrations; killed, it goes on where it was when called again."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from executor.lab.matrix import read_matrix
+    from executor.recording import Step, record_matrix
+
+    wanted = read_matrix(matrix)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console()) as progress:
+        task = progress.add_task("", total=None)
+
+        def show(step: Step) -> None:
+            progress.update(task, total=step.all, completed=step.done, description=step.says)
+
+        rows = record_matrix(wanted, out, on_step=show)
+    console().print(f"{len(rows)} migrations in {out}, {sum(row['status'] == 'moved' for row in rows)} of them moved.")
 
 
 def lab_demo(out: Annotated[Path, typer.Option(help="Folder for what it writes.")] = Path("out")) -> None:

@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Annotated, get_type_hints
 
 from drsim.formats import write_inventory
+from drsim.inventory import Vm
 from drsim.plan import Move
 from drsim.units import MIB, PAGE_BYTES, About
 from executor.collect import collect_estate
 from executor.estate import read_hosts_file
+from executor.hypervisor.base import Outcome
 from executor.hypervisor.libvirt_domain import parse_domain
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
+from executor.lab.guest import Verdict
 from executor.lab.lab import Lab
-from executor.lab.probe import Probe
+from executor.lab.probe import GuestView, Probe
 from executor.lab.topology import LabGuest, LabHost, LabTopology
 
 SETTLE_S = 1.5
@@ -173,51 +176,133 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _one(lab: Lab, door: LibvirtKvm, probe: Probe, number: int, case: Case) -> Row:
-    for host in lab.state.hosts:
-        lab.line(host, rate_mbit_s=case.link_mbit_s, rtt_ms=case.rtt_ms)
-    with lab.control(case.guest) as control:
-        control.dirty(case.working_set_mib, case.dirty_rate_mib_s)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One migration as it was seen from all sides.
+
+    Parameters
+    ----------
+    vm : Vm
+        The guest just before.
+    achieved_rate_mib_s : float
+        Rate at which it wrote to memory in the seconds before.
+    outcome : Outcome
+        The executor's verdict.
+    wall_s : float
+        Time from the call to it.
+    view : GuestView
+        What the client saw.
+    verdict : Verdict
+        What the guest found in its memory and on its disks afterwards.
+    load_average : float
+        Of the machine over one minute, just before.
+    kind, qemu, libvirt : str
+        ``kvm`` or ``qemu`` (emulation); versions.
+    """
+
+    vm: Vm
+    achieved_rate_mib_s: float
+    outcome: Outcome
+    wall_s: float
+    view: GuestView
+    verdict: Verdict
+    load_average: float
+    kind: str
+    qemu: str
+    libvirt: str
+
+
+def observe(
+    lab: Lab, door: LibvirtKvm, probe: Probe, guest: str, move_from: Callable[[Vm], Move], prepare: Sequence[str]
+) -> Observation:
+    """Let a guest do something, move it, and look.
+
+    Parameters
+    ----------
+    lab : Lab
+        Up, its lines shaped.
+    door : LibvirtKvm
+        The hypervisor.
+    probe : Probe
+        Holds a connection to the guest.
+    guest : str
+        The guest.
+    move_from : callable
+        From the guest as it is just before to the move that it is to make.
+    prepare : sequence of str
+        Orders to the guest beforehand.
+
+    Raises
+    ------
+    DrsimError
+        If the lab, a host of it or the guest cannot be reached.
+    """
+    with lab.control(guest) as control:
+        for order in prepare:
+            control.order(order)
         time.sleep(SETTLE_S)
         before = control.stat()
         time.sleep(SETTLE_S)
         after = control.stat()
-    vm = door.inventory().vm_by_name[case.guest]
-    others = [host for host in lab.state.hosts if host != vm.host]
-    move = Move(
-        id=f"case-{number}",
-        vm=vm.name,
-        source=vm.host,
-        target=others[number % len(others)],
-        reason="recorded",
-        max_downtime_ms=case.max_downtime_ms,
-        bandwidth_mbit_s=case.bandwidth_mbit_s,
-    )
+    vm = door.inventory().vm_by_name[guest]
+    move = move_from(vm)
     load_average = os.getloadavg()[0]
     probe.reset()
     started = time.monotonic()
     outcome = door.migrate(move, vm, lambda progress: None)
     wall_s = time.monotonic() - started
     time.sleep(SETTLE_S)
-    view = probe.report()[vm.name]
-    with lab.control(vm.name) as control:
+    view = probe.report()[guest]
+    with lab.control(guest) as control:
         verdict = control.verify()
-    member = next(guest for guest in lab.state.topology.guests if guest.name == vm.name)
-    connection = lab.connection(move.target)
+    connection = lab.connection(move.target if outcome.status == "moved" else move.source)
     try:
         qemu, libvirt = _version(connection.getVersion()), _version(connection.getLibVersion())
-        kind = parse_domain(connection.lookupByName(vm.name).XMLDesc(0), place=move.target).kind
+        kind = parse_domain(connection.lookupByName(guest).XMLDesc(0), place=move.target).kind
     finally:
         connection.close()
+    pages_s = (after["pages"] - before["pages"]) / ((after["up_ns"] - before["up_ns"]) / 1e9)
+    return Observation(
+        vm=vm,
+        achieved_rate_mib_s=round(pages_s * PAGE_BYTES / MIB, 1),
+        outcome=outcome,
+        wall_s=round(wall_s, 3),
+        view=view,
+        verdict=verdict,
+        load_average=round(load_average, 2),
+        kind=kind,
+        qemu=qemu,
+        libvirt=libvirt,
+    )
+
+
+def _one(lab: Lab, door: LibvirtKvm, probe: Probe, number: int, case: Case) -> Row:
+    for host in lab.state.hosts:
+        lab.line(host, rate_mbit_s=case.link_mbit_s, rtt_ms=case.rtt_ms)
+
+    def move_from(vm: Vm) -> Move:
+        others = [host for host in lab.state.hosts if host != vm.host]
+        return Move(
+            id=f"case-{number}",
+            vm=vm.name,
+            source=vm.host,
+            target=others[number % len(others)],
+            reason="recorded",
+            max_downtime_ms=case.max_downtime_ms,
+            bandwidth_mbit_s=case.bandwidth_mbit_s,
+        )
+
+    orders = [f"dirty {case.working_set_mib} {case.dirty_rate_mib_s}"]
+    seen = observe(lab, door, probe, case.guest, move_from, orders)
+    member = next(guest for guest in lab.state.topology.guests if guest.name == case.guest)
+    outcome, view = seen.outcome, seen.view
     return Row(
         case=number,
-        memory_mib=vm.memory_mib,
-        memory_used_mib=_rounded(vm.memory_used_mib),
+        memory_mib=seen.vm.memory_mib,
+        memory_used_mib=_rounded(seen.vm.memory_used_mib),
         working_set_mib=case.working_set_mib,
         dirty_rate_mib_s=case.dirty_rate_mib_s,
-        achieved_rate_mib_s=round(
-            (after["pages"] - before["pages"]) * PAGE_BYTES / MIB / ((after["up_ns"] - before["up_ns"]) / 1e9), 1
-        ),
+        achieved_rate_mib_s=seen.achieved_rate_mib_s,
         disk_write_kib_s=member.disk_write_kib_s,
         link_mbit_s=case.link_mbit_s,
         rtt_ms=case.rtt_ms,
@@ -234,14 +319,14 @@ def _one(lab: Lab, door: LibvirtKvm, probe: Probe, number: int, case: Case) -> R
         repeated=view.repeated,
         udp_lost=view.udp_lost,
         broken=view.broken,
-        bad_pages=verdict.bad_pages,
-        bad_blocks=verdict.bad_blocks,
-        wall_s=round(wall_s, 3),
-        load_average=round(load_average, 2),
+        bad_pages=seen.verdict.bad_pages,
+        bad_blocks=seen.verdict.bad_blocks,
+        wall_s=seen.wall_s,
+        load_average=seen.load_average,
         cores=os.cpu_count() or 1,
-        accelerator=kind,
-        qemu=qemu,
-        libvirt=libvirt,
+        accelerator=seen.kind,
+        qemu=seen.qemu,
+        libvirt=seen.libvirt,
         kernel=platform.release(),
         recorded_at=_now().isoformat(timespec="seconds"),
     )

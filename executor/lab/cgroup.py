@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 from pathlib import Path
 
@@ -102,6 +103,32 @@ def group_of(folder: Path, name: str) -> Path | None:
         return None
     group = _top(folder, found[0]) / (name if name == FABRIC else f"host-{name}")
     return group if group.is_dir() else None
+
+
+def used_s(folder: Path) -> float:
+    """CPU time that a lab has used, core seconds; 0 without a group."""
+    found = controller()
+    if found is None:
+        return 0.0
+    top = _top(folder, found[0])
+    try:
+        if found[1] == 2:
+            words = (top / "cpu.stat").read_text().split()
+            return int(words[words.index("usage_usec") + 1]) / 1e6
+    except OSError:
+        return 0.0
+    # Version 1 accounts in a hierarchy of its own; the clocks of the processes and of their dead children say it, too.
+    pids = [pid for path in top.glob("*/cgroup.procs") for pid in path.read_text().split()]
+    return sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: str) -> int:
+    try:
+        # After the name, which may hold anything: state is field 3, utime, stime, cutime, cstime are 14 to 17.
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(int(word) for word in words[11:15])
 
 
 def remove(folder: Path, timeout_s: float = 5.0) -> None:

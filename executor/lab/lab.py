@@ -94,8 +94,9 @@ class Lab:
             on_step(f"{len(topology.hosts)} hosts")
             kvm = kvm_usable()[0]
             _side_by_side(lambda member: lab._start_host(member, kvm=kvm), topology.hosts)
-            on_step(f"{len(topology.guests)} guests")
-            _side_by_side(lambda guest: lab.boot(guest.name), topology.guests)
+            guests = tuple(guest for guest in topology.guests if guest.autostart)
+            on_step(f"{len(guests)} guests")
+            _side_by_side(lambda guest: lab.boot(guest.name), guests)
             lab._write_hosts_files()
         except BaseException:
             lab.down()
@@ -172,6 +173,16 @@ class Lab:
             deadline = time.monotonic() + BOOT_S
             while control.stat().get("ws") != guest.working_set_mib and time.monotonic() < deadline:
                 time.sleep(0.05)
+
+    def shut(self, name: str) -> None:
+        """Switch a guest off, wherever it is and in whatever state; its disks stay."""
+        for other in self.state.hosts:
+            if self.is_up(other) and name in self.guests_on(other):
+                connection = self.connection(other)
+                try:
+                    connection.lookupByName(name).destroy()
+                finally:
+                    connection.close()
 
     def _guest(self, name: str) -> tuple[LabGuest, int]:
         for index, guest in enumerate(self.state.topology.guests, 1):

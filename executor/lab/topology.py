@@ -84,6 +84,8 @@ class LabGuest:
         VLAN of its port, on a network of kind ``ovs``.
     traffic_kib_s : int
         Network traffic beside its numbered streams, KiB/s.
+    autostart : bool
+        Whether it is booted with the lab.
     """
 
     name: Annotated[str, MinLen(1)]
@@ -101,6 +103,7 @@ class LabGuest:
     network: str = ""
     vlan: Annotated[int, Ge(1), Le(4094)] | None = None
     traffic_kib_s: Annotated[int, Ge(0)] = 0
+    autostart: bool = True
     tags: tuple[str, ...] = ()
 
     @property
