@@ -1,5 +1,6 @@
 """The only readers and writers: inventory, policy and plan files, and other people's clusters."""
 
+from drsim.formats.attributes import fields
 from drsim.formats.folder import from_frames, to_frames
 from drsim.formats.inventories import inventory_to_json, read_inventory, write_inventory
 from drsim.formats.neutral import read_neutral, write_placement
@@ -9,6 +10,7 @@ from drsim.formats.schemas import schema
 from drsim.formats.text import write_text
 
 __all__ = [
+    "fields",
     "from_frames",
     "inventory_to_json",
     "plan_from_json",

@@ -144,6 +144,8 @@ def test_a_neutral_cluster_is_read_with_its_rules(tmp_path: Path) -> None:
 def test_published_traces_become_inventories() -> None:
     huawei = read_inventory(f"huawei:{BENCH}/traces/huawei_topology")
     assert (len(huawei.hosts), len(huawei.vms)) == (1710, 4998)
+    policy = read_policy(f"huawei:{BENCH}/traces/huawei_topology")
+    assert {rule.kind for rule in policy.rules} >= {"apart"}
     day = read_inventory(f"planetlab:{BENCH}/traces/planetlab/20110303.csv.gz")
     assert len(day.vms) > 1000
     assert all(0 <= vm.cpu_cores <= vm.vcpus for vm in day.vms)
