@@ -12,7 +12,7 @@ ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && ech
 .PHONY: help demo lab-demo lab-matrix notebook kvm lint test clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p' Makefile
 
 .venv/.core: pyproject.toml .ci/venv
 	@.ci/venv

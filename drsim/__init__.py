@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from drsim.check import plan_violations as plan_violations
     from drsim.check import violations as violations
     from drsim.errors import DrsimError as DrsimError
+    from drsim.formats import fields as fields
     from drsim.formats import from_frames as from_frames
     from drsim.formats import read_inventory as read_inventory
     from drsim.formats import read_plan as read_plan
@@ -42,6 +43,7 @@ _HOMES = {
     "Plan": "plan",
     "Policy": "policy",
     "compare": "whatif",
+    "fields": "formats",
     "from_frames": "formats",
     "make_plan": "planner",
     "plan_violations": "check",

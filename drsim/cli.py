@@ -37,7 +37,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-InventoryArgument = Annotated[str, typer.Argument(metavar="INVENTORY", help="JSON file, CSV folder, or neutral:FILE.")]
+InventoryArgument = Annotated[
+    str,
+    typer.Argument(metavar="INVENTORY", help="JSON file, CSV folder, neutral:FILE, huawei:FOLDER or planetlab:FILE."),
+]
 PolicyArgument = Annotated[str | None, typer.Argument(metavar="[POLICY]", help="YAML or JSON file.")]
 PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help="Plan file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -59,7 +62,7 @@ def _read(inventory: str, policy: str | None) -> Any:
     from drsim.formats import read_inventory, read_policy
     from drsim.policy import Policy
 
-    if policy is None and inventory.startswith("neutral:"):
+    if policy is None and inventory.startswith(("neutral:", "huawei:")):
         policy = inventory
     return read_inventory(inventory), read_policy(policy) if policy else Policy()
 

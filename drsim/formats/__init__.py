@@ -1,5 +1,6 @@
 """The only readers and writers: inventory, policy and plan files, and other people's clusters."""
 
+from drsim.formats.attributes import fields
 from drsim.formats.calibrations import calibration_to_yaml, read_calibration, write_calibration
 from drsim.formats.folder import from_frames, to_frames
 from drsim.formats.inventories import inventory_to_json, read_inventory, write_inventory
@@ -12,6 +13,7 @@ from drsim.formats.text import write_text
 
 __all__ = [
     "calibration_to_yaml",
+    "fields",
     "from_frames",
     "inventory_to_json",
     "observations_of",

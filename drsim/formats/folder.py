@@ -2,18 +2,16 @@
 
 The tables follow from the nouns: plain fields are columns, lists of names are cells joined by ``;``, records within
 records are tables of their own whose first column names the record that they belong to. An empty cell means the
-default, which is "not known" wherever that is possible.
+default, which is "not known" wherever that is possible; how texts stand in cells says `drsim.formats.cells`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import math
-import re
 import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from drsim.errors import InventoryError
+from drsim.formats.cells import Row, from_cell, list_from_cell, plain_value, to_cell
 from drsim.formats.text import read_text, refuse, write_text
 from drsim.formats.validate import build, check_header
 from drsim.inventory import FORMAT_VERSION, Host, Inventory, Vm
@@ -33,7 +32,7 @@ CHILDREN = {(Host, "nics"): "host_nics", (Vm, "disks"): "vm_disks", (Vm, "nics")
 OWNER = {Host: "host", Vm: "vm"}
 """Their first column."""
 
-Rows = list[dict[str, Any]]
+Rows = Sequence[dict[str, Any]]
 
 
 @cache
@@ -57,17 +56,19 @@ def layout(kind: Any) -> tuple[tuple[str, str, Any], ...]:
     return tuple(found)
 
 
-def tables(inventory: Inventory) -> dict[str, Rows]:
+def tables(inventory: Inventory) -> dict[str, list[dict[str, Any]]]:
     """Return all tables of an inventory; rows hold numbers, texts, booleans, tuples and None."""
     head = {"format": FORMAT, "format_version": FORMAT_VERSION, "name": inventory.name}
-    result: dict[str, Rows] = {HEAD: [{**head, "captured_at": inventory.captured_at}]}
+    result: dict[str, list[dict[str, Any]]] = {HEAD: [{**head, "captured_at": inventory.captured_at}]}
     for table, shape, kind in layout(Inventory):
         if shape == "records":
             _fill(result, table, kind, getattr(inventory, table), {})
     return result
 
 
-def _fill(result: dict[str, Rows], table: str, kind: Any, records: Iterable[Any], owner: dict[str, Any]) -> None:
+def _fill(
+    result: dict[str, list[dict[str, Any]]], table: str, kind: Any, records: Iterable[Any], owner: dict[str, Any]
+) -> None:
     rows = result.setdefault(table, [])
     children = [(name, record) for name, shape, record in layout(kind) if shape == "records"]
     names = [name for name, shape, _ in layout(kind) if shape != "records"]
@@ -114,50 +115,26 @@ def assemble(rows: Mapping[str, Rows], place: str) -> Inventory:
     data: dict[str, Any] = {key: value for key, value in head.items() if key in ("name", "captured_at")}
     for table, shape, kind in layout(Inventory):
         if shape == "records":
-            data[table] = [dict(row) for row in rows.get(table, [])]
+            data[table] = [Row.like(row) for row in rows.get(table, [])]
             for field, inner, _ in layout(kind):
                 if inner == "records":
-                    _adopt(
-                        data[table],
-                        field,
-                        rows.get(CHILDREN[kind, field], []),
-                        OWNER[kind],
-                        place,
-                        CHILDREN[kind, field],
-                    )
+                    _adopt(data[table], field, rows.get(CHILDREN[kind, field], []), OWNER[kind])
     return build(Inventory, data, place, InventoryError, strict=False)
 
 
-def _adopt(owners: Rows, field: str, children: Rows, key: str, place: str, table: str) -> None:
+def _adopt(owners: Rows, field: str, children: Rows, key: str) -> None:
     by_name = {row.get("name"): row for row in owners}
-    for number, child in enumerate(children, 2):
+    for child in children:
         owner = by_name.get(child.get(key))
         if owner is None:
-            expected = f"row {number} belongs to '{child.get(key)}', which is not there."
-            raise refuse(InventoryError, f"{place}/{table}.csv", expected, f"Add the {key} or drop the row.", key)
-        owner.setdefault(field, []).append({name: value for name, value in child.items() if name != key})
+            expected = f"found '{child.get(key, '')}', and there is no such {key}."
+            raise refuse(InventoryError, Row.like(child).origin, expected, f"Add the {key} or drop the row.", key)
+        inner = Row.like(child)
+        inner.pop(key)
+        owner.setdefault(field, []).append(inner)
 
 
 # CSV
-
-
-def _to_cell(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-        case tuple():
-            return ";".join(re.sub(r"([\\;])", r"\\\1", item) if item else r"\e" for item in value)
-        case _:
-            return str(value)
-
-
-def _to_list(cell: str) -> list[str]:
-    parts = re.findall(r"(?:\\.|[^\\;])+", cell, re.DOTALL)
-    return ["" if part == r"\e" else re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL) for part in parts]
 
 
 def write_folder(inventory: Inventory, folder: Path) -> None:
@@ -167,7 +144,7 @@ def write_folder(inventory: Inventory, folder: Path) -> None:
         writer = csv.writer(text, lineterminator="\n")
         names = columns(table)
         writer.writerow(names)
-        writer.writerows([_to_cell(row[name]) for name in names] for row in rows)
+        writer.writerows([to_cell(row[name]) for name in names] for row in rows)
         write_text(text.getvalue(), folder / f"{table}.csv")
 
 
@@ -199,28 +176,54 @@ def read_folder(folder: Path) -> Inventory:
     return assemble(rows, str(folder))
 
 
+@cache
+def _required(table: str) -> frozenset[str]:
+    """Return the columns without a default."""
+    if table == HEAD:
+        return frozenset({"format", "format_version"})
+    owner = next((OWNER[kind] for (kind, _), name in CHILDREN.items() if name == table), None)
+    kinds = {name: record for name, shape, record in layout(Inventory) if shape == "records"}
+    kinds |= {
+        CHILDREN[kind, name]: record for kind in OWNER for name, shape, record in layout(kind) if shape == "records"
+    }
+    needed = {each.name for each in fields(kinds[table]) if each.default is MISSING}
+    return frozenset(needed | ({owner} if owner else set()))
+
+
+def _check_columns(header: Sequence[Any], table: str, place: str) -> None:
+    known = columns(table)
+    for name in header:
+        if name not in known or header.count(name) > 1:
+            what = "stands twice" if name in known else "is unknown"
+            raise refuse(InventoryError, place, f"column '{name}' {what}.", f"Known are {', '.join(known)}.", str(name))
+    for name in known:
+        if name in _required(table) and name not in header:
+            raise refuse(InventoryError, place, f"column '{name}' is missing.", "Add it.", name)
+
+
 def _read_table(path: Path, table: str) -> Rows:
     text = read_text(path, InventoryError, "a CSV file with a header")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    known, lists = columns(table), _lists(table)
-    rows: Rows = []
+    lists = _lists(table)
+    rows: list[dict[str, Any]] = []
     try:
         header = next(reader)
-        for name in header:
-            if name not in known or header.count(name) > 1:
-                what = "stands twice" if name in known else "is unknown"
-                raise refuse(
-                    InventoryError, str(path), f"column '{name}' {what}.", f"Known are {', '.join(known)}.", name
-                )
-        for row in reader:
+        for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+            if len(header) == 1 and mark in header[0]:
+                remedy = "Save it as CSV separated by commas, with decimal points."
+                raise refuse(InventoryError, str(path), f"its columns are separated by {word}.", remedy)
+        _check_columns(header, table, str(path))
+        for number, row in enumerate(reader, 2):
+            if not any(row):  # spreadsheets leave blank rows behind
+                continue
+            place = f"{path}, row {number}"
             if len(row) != len(header):
-                expected = f"line {reader.line_num} has {len(row)} cells, the header {len(header)}."
-                raise refuse(InventoryError, str(path), expected, "Quote cells that hold commas.")
-            rows.append(
-                {n: _to_list(cell) if n in lists else cell for n, cell in zip(header, row, strict=True) if cell != ""}
-            )
+                expected = f"it has {len(row)} cells, the header {len(header)}."
+                raise refuse(InventoryError, place, expected, "Quote cells that hold commas.")
+            pairs = zip(header, row, strict=True)
+            rows.append(Row({n: (list_from_cell if n in lists else from_cell)(c) for n, c in pairs if c}, place))
     except csv.Error as error:
-        raise refuse(InventoryError, str(path), f"line {reader.line_num}: {error}.", "Correct it there.") from error
+        raise refuse(InventoryError, f"{path}, line {reader.line_num}", f"{error}.", "Correct it there.") from error
     if table == HEAD and rows and str(rows[0].get("format_version", "")).isdigit():
         rows[0]["format_version"] = int(rows[0]["format_version"])
     return rows
@@ -252,22 +255,11 @@ def from_frames(frames: Mapping[str, pd.DataFrame]) -> Inventory:
             raise refuse(
                 InventoryError, f"frames '{table}'", "no such table.", f"Known are {', '.join(table_names())}."
             )
-        known = columns(table)
-        for name in frame.columns:
-            if name not in known:
-                expected = f"column '{name}' is unknown."
-                raise refuse(InventoryError, f"frames '{table}'", expected, f"Known are {', '.join(known)}.", str(name))
-        lists = {name: frame[name].tolist() for name in frame.columns}
+        _check_columns(list(frame.columns), table, f"frames '{table}'")
+        # Column by column: a DataFrame's rows cost a Series each.
+        lists = {name: [plain_value(value) for value in frame[name].tolist()] for name in frame.columns}
         rows[table] = [
-            {name: _plain(values[i]) for name, values in lists.items() if not _absent(values[i])}
+            Row({n: values[i] for n, values in lists.items() if values[i] is not None}, f"frames '{table}', row {i}")
             for i in range(len(frame))
         ]
     return assemble(rows, "frames")
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value

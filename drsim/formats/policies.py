@@ -13,6 +13,7 @@ import yaml
 from drsim.errors import PolicyError, Problem
 from drsim.formats.neutral import PREFIX, read_neutral
 from drsim.formats.text import read_text, refuse, write_text
+from drsim.formats.traces import HUAWEI, read_huawei
 from drsim.formats.validate import build, check_header
 from drsim.policy import FORMAT_VERSION, Limits, Manner, Policy, Rule
 from drsim.transfer import Transfer
@@ -39,7 +40,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def read_policy(path: str | Path) -> Policy:
-    """Read a policy from a YAML or JSON file, or that of ``neutral:FILE``.
+    """Read a policy from a YAML or JSON file, or that of ``neutral:FILE`` or ``huawei:FOLDER``.
 
     Raises
     ------
@@ -49,6 +50,8 @@ def read_policy(path: str | Path) -> Policy:
     place = str(path)
     if place.startswith(PREFIX):
         return read_neutral(place.removeprefix(PREFIX))[1]
+    if place.startswith(HUAWEI):
+        return read_huawei(place.removeprefix(HUAWEI))[1]
     text = read_text(path, PolicyError, "a policy file (YAML)")
     if re.search(r"(^|[\s\[{,:-])[&*][\w.]+", text):
         raise refuse(

@@ -35,17 +35,27 @@ def read_text(path: str | Path, error: type[DataError], what: str) -> str:
 
 
 def write_text(text: str, path: str | Path) -> None:
-    """Write a text file, complete or not at all; folders on the way are made."""
+    """Write a text file, complete or not at all; folders on the way are made.
+
+    Raises
+    ------
+    DataError
+        If it cannot be written there.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as found:
+        remedy = "Name a place that you may write to, and where no file stands in the way of a folder."
+        raise refuse(DataError, str(path), f"it cannot be written: {found.strerror}.", remedy) from found

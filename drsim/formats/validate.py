@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator
@@ -120,7 +121,7 @@ def build(kind: type[T], data: dict[str, Any], place: str, error: type[DataError
     DataError
         With up to `SHOWN` problems.
     """
-    problems = list(_unknown_keys(kind, data, place))
+    problems = [*_unknown_keys(kind, data, place), *_infinite(data, data, place, [])]
     if not problems:
         try:
             text = json.dumps(data, allow_nan=False)
@@ -155,6 +156,7 @@ def _is_meant(location: tuple[Any, ...], data: Any) -> bool:
 def _translated(detail: Any, data: Any, place: str) -> Problem:
     location = [part for part in detail["loc"] if not (isinstance(part, str) and part in _tags())]
     where, field = record_place(location, data)
+    place = _origin(location, data) or place
     kind, given = detail["type"], detail.get("input")
     context = detail.get("ctx", {})
     bounds = {
@@ -212,6 +214,18 @@ def record_place(location: list[Any], data: Any) -> tuple[str, str | None]:
     return ", ".join(word.strip() for word in words), field
 
 
+def _origin(location: list[Any], data: Any) -> str | None:
+    """Return file and row of the innermost record on a path, if it was read from a table."""
+    origin = None
+    for part in location:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            break
+        origin = getattr(data, "origin", origin)
+    return origin
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "a record" if isinstance(value, dict) else "a list"
@@ -246,6 +260,20 @@ def _unknown_keys(kind: Any, data: Any, place: str, where: tuple[str, ...] = ())
                     name = item.get("name")
                     label = f"{key} {name!r}" if name else f"{key} no. {index + 1}"
                     yield from _unknown_keys(one, item, place, (*where, label))
+
+
+def _infinite(part: Any, data: Any, place: str, location: list[Any]) -> Iterator[Problem]:
+    if isinstance(part, float) and not math.isfinite(part):
+        where, field = record_place(location, data)
+        origin = _origin(location, data) or place
+        expected = f"found {part}; expected {_WORDS['finite_number']}."
+        yield Problem(
+            place=f"{origin}: {where}" if where else origin, field=field, expected=expected, remedy="Correct it."
+        )
+    elif isinstance(part, dict | list):
+        for key, item in part.items() if isinstance(part, dict) else enumerate(part):
+            if isinstance(item, float | dict | list):
+                yield from _infinite(item, data, place, [*location, key])
 
 
 def _of_kind(kinds: tuple[Any, ...], item: dict[str, Any]) -> Any:

@@ -9,11 +9,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from drsim import check
 from drsim.errors import DataError, PlanError, PolicyError
-from drsim.formats import plan_to_json, read_inventory, read_plan, read_policy, write_inventory
+from drsim.formats import from_frames, plan_to_json, read_inventory, read_plan, read_policy, to_frames, write_inventory
 from drsim.formats.inventories import FORMAT
 from drsim.plan import Plan, Score
 from drsim.synthetic import demo
@@ -129,10 +131,12 @@ def test_a_missing_file_and_a_folder_without_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "old", "new", "words"),
     [
-        ("vms", ",4,", ",four,", ["vms", "four"]),
+        ("vms", ",4,", ",four,", ["vms.csv, row 2", "vms 'web-1'", "vcpus", "four"]),
+        ("vms", "name,host", "name", ["vms.csv", "column 'host' is missing"]),
+        ("sites", "name", "name;tags", ["sites.csv", "semicolons"]),
         ("vms", "name,host", "name,hosst", ["hosst", "Known are"]),
-        ("vm_disks", "web-1,vda", "web-99,vda", ["vm_disks.csv", "web-99"]),
-        ("hosts", "h1,main,32", "h1,main", ["hosts.csv", "cells"]),
+        ("vm_disks", "web-1,vda", "web-99,vda", ["vm_disks.csv, row 2", "vm", "web-99"]),
+        ("hosts", "h1,main,32", "h1,main", ["hosts.csv, row 2", "cells"]),
         ("hosts", "h1,main,32", 'h1,main,"32', ["hosts.csv", "line"]),
     ],
 )
@@ -147,6 +151,25 @@ def test_a_wrong_cell_is_named(tmp_path: Path, table: str, old: str, new: str, w
     assert not JARGON.search(str(error.value)), str(error.value)
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    refusal(lambda path: write_inventory(INVENTORY, path), tmp_path / "file", "cannot be written", "Name a place")
+
+
+def test_values_of_pandas_and_numpy_are_taken_or_refused_by_name() -> None:
+    frames = to_frames(INVENTORY)
+    frames["vms"]["vcpus"] = pd.Series(list(np.asarray(frames["vms"]["vcpus"], dtype=np.int64)), dtype=object)
+    frames["inventory"]["captured_at"] = pd.Timestamp("2026-11-23T08:00:00+00:00")
+    frames["hosts"]["cpu_model"] = pd.NA
+    read = from_frames(frames)
+    assert read.vms == INVENTORY.vms
+    assert read.captured_at == INVENTORY.captured_at
+    assert {host.cpu_model for host in read.hosts} == {None}
+    frames["vms"].loc[3, "cpu_demand_cores"] = np.inf
+    with pytest.raises(DataError, match=r"frames 'vms', row 3: .*field 'cpu_demand_cores': .*finite"):
+        from_frames(frames)
 
 
 HEAD = "format: drsim-policy\nformat_version: 1\n"

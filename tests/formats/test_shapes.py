@@ -20,15 +20,37 @@ DATA = Path(__file__).parents[2] / "data"
 BENCH = os.environ.get("DRSIM_BENCH_DATA")
 
 letters = st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"])
-words = st.text(letters, min_size=1, max_size=8).filter(str.isprintable)
+AWKWARD = [
+    "nan",
+    "NA",
+    "1e5",
+    "TRUE",
+    "None",
+    " a ",
+    "a,b",
+    'a"b',
+    "\\e",
+    "\\",
+    "C:\\new",
+    "a;b",
+    "'=1+1",
+    "007",
+    "\ufeffx",
+]
+words = st.sampled_from(AWKWARD).filter(str.isprintable) | st.text(letters, min_size=1, max_size=8).filter(
+    str.isprintable
+)
 amounts = st.floats(0.0, 1e6, allow_nan=False)
+
+
+texts = st.text(max_size=6) | st.text('ab\r\n\\;," e', max_size=6) | st.sampled_from(AWKWARD)
 
 
 @st.composite
 def inventories(draw: st.DrawFn) -> Inventory:
     names = draw(st.lists(words.filter(lambda w: w == w.strip()), min_size=4, max_size=7, unique=True))
     site, other, *hosts = names
-    tags = st.lists(st.one_of(words, st.just("")), max_size=3).map(tuple)
+    tags = st.lists(texts, max_size=3).map(tuple)
     maybe = st.one_of(st.none(), amounts)
     members = tuple(
         Host(
@@ -37,7 +59,7 @@ def inventories(draw: st.DrawFn) -> Inventory:
             cores=draw(st.integers(1, 512)),
             memory_mib=draw(st.integers(1, 10**7)),
             tags=draw(tags),
-            rack=draw(st.one_of(st.none(), words)),
+            rack=draw(st.one_of(st.none(), texts)),
             memory_used_mib=draw(maybe),
             nics=tuple(HostNic(name=n, rate_mbit_s=10.0) for n in draw(st.sets(words, max_size=2))),
         )
@@ -51,7 +73,7 @@ def inventories(draw: st.DrawFn) -> Inventory:
             memory_mib=4096,
             tags=draw(tags),
             cpu_demand_cores=draw(maybe),
-            unmovable_reason=draw(st.one_of(st.none(), words)),
+            unmovable_reason=draw(st.one_of(st.none(), texts)),
             disks=(Disk(name="vda", datastore="d", size_mib=draw(amounts)),),
             nics=(VmNic(network="n"),),
             dirty=tuple(
@@ -122,6 +144,8 @@ def test_a_neutral_cluster_is_read_with_its_rules(tmp_path: Path) -> None:
 def test_published_traces_become_inventories() -> None:
     huawei = read_inventory(f"huawei:{BENCH}/traces/huawei_topology")
     assert (len(huawei.hosts), len(huawei.vms)) == (1710, 4998)
+    policy = read_policy(f"huawei:{BENCH}/traces/huawei_topology")
+    assert {rule.kind for rule in policy.rules} >= {"apart"}
     day = read_inventory(f"planetlab:{BENCH}/traces/planetlab/20110303.csv.gz")
     assert len(day.vms) > 1000
     assert all(0 <= vm.cpu_cores <= vm.vcpus for vm in day.vms)
