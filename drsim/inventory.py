@@ -93,6 +93,14 @@ class Datastore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostBridge:
+    """What a host calls its bridge of a network, where that differs from what the others call it."""
+
+    host: Annotated[Name, About("The host.")]
+    bridge: Annotated[Name, About("Bridge on that host.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A network that guests are plugged into (a bridge, an OVS switch), and the hosts that have it."""
 
@@ -100,6 +108,11 @@ class Network:
     bridge: Annotated[str | None, About("Bridge on the hosts.")] = None
     vlan: Annotated[int | None, Ge(1), Le(4094), About("VLAN tag.")] = None
     hosts: Annotated[tuple[str, ...], About("Hosts that have it.")] = ()
+    exceptions: Annotated[tuple[HostBridge, ...], About("Hosts on which its bridge has another name.")] = ()
+
+    def bridge_on(self, host: str) -> str | None:
+        """Name of its bridge on a host; None if it has none."""
+        return next((each.bridge for each in self.exceptions if each.host == host), self.bridge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

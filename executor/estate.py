@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from drsim.errors import HypervisorError, InventoryError, Problem
-from drsim.inventory import Host, Inventory, Link
+from drsim.inventory import Host, HostBridge, Inventory, Link, Network
 from executor.hypervisor.libvirt_connect import check_uri
 
 _EXAMPLE = "Write it as in: hosts: [{name: h1, uri: 'qemu+ssh://root@h1/system', site: paris, nic_mbit_s: 10000}]."
@@ -70,12 +70,25 @@ class Estate:
         Bridges that every host has, connected to each other; if none is named they are inferred.
     links : tuple of Link
         Lines between sites.
+    named : tuple of Network
+        Networks whose bridge has another name on some hosts, or that only some hosts have; without hosts, all have it.
     """
 
     hosts: tuple[DeclaredHost, ...]
     shared_paths: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
+    named: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NamedNetwork:
+    """A network as a hosts file tells it, apart from its exceptions."""
+
+    name: str
+    bridge: str
+    vlan: int | None = None
+    hosts: tuple[str, ...] = ()
 
 
 def estate_of(inventory: Inventory) -> Estate:
@@ -89,8 +102,9 @@ def estate_of(inventory: Inventory) -> Estate:
         networks=tuple(
             network.bridge
             for network in inventory.networks
-            if network.bridge and network.vlan is None and everywhere <= set(network.hosts)
+            if network.bridge and not network.exceptions and network.vlan is None and everywhere <= set(network.hosts)
         ),
+        named=tuple(network for network in inventory.networks if network.exceptions),
         links=inventory.links,
     )
 
@@ -132,13 +146,15 @@ def read_hosts_file(path: Path) -> Estate:
     if not isinstance(data, dict) or not isinstance(data.get("hosts"), list) or not data["hosts"]:
         raise _wrong(str(path), "hosts", "A mapping with a list 'hosts' of at least one host was expected.")
     reader = _Reader(str(path))
-    reader.known(data, {field.name for field in fields(Estate)}, "top level")
+    reader.known(data, {field.name for field in fields(Estate)} - {"named"}, "top level")
+    plain, named = reader.networks(data)
     estate = Estate(
         hosts=tuple(
             row for i, item in enumerate(data["hosts"], 1) if (row := reader.record(DeclaredHost, item, f"hosts {i}"))
         ),
         shared_paths=reader.words(data, "shared_paths", "top level"),
-        networks=reader.words(data, "networks", "top level"),
+        networks=plain,
+        named=named,
         links=tuple(
             row
             for i, item in enumerate(reader.items(data, "links", "top level"), 1)
@@ -195,6 +211,30 @@ class _Reader:
             if not isinstance(word, str) or not word:
                 self.say(record, key, f"A list of names was expected, found {word!r} in it.", "Put it in quotes.")
         return tuple(word for word in words if isinstance(word, str) and word)
+
+    def networks(self, data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Network, ...]]:
+        """Return bridges that are called the same everywhere, and networks that are not."""
+        plain, named = [], []
+        for number, item in enumerate(self.items(data, "networks", "top level"), 1):
+            if isinstance(item, str) and item:
+                plain.append(item)
+            elif isinstance(item, dict):
+                named.append(self._network(item, f"networks {number}"))
+            else:
+                self.say("top level", "networks", f"A name or a mapping was expected, found {item!r} in it.")
+        return tuple(plain), tuple(network for network in named if network is not None)
+
+    def _network(self, item: dict[str, Any], record: str) -> Network | None:
+        bridges = item.get("bridges") or {}
+        rest = {key: value for key, value in item.items() if key != "bridges"}
+        if not isinstance(bridges, dict) or not all(isinstance(word, str) and word for word in bridges.values()):
+            self.say(record, "bridges", "A mapping of host to bridge was expected.", "Write 'bridges: {HOST: BRIDGE}'.")
+            return None
+        found: _NamedNetwork | None = self.record(_NamedNetwork, rest, record)
+        if found is None:
+            return None
+        exceptions = tuple(HostBridge(host=str(host), bridge=bridge) for host, bridge in bridges.items())
+        return Network(name=found.name, bridge=found.bridge, vlan=found.vlan, hosts=found.hosts, exceptions=exceptions)
 
     def record(self, kind: type[Any], item: object, record: str) -> Any:
         """Return a record of the kind, or None after having said what is wrong with it."""

@@ -119,6 +119,9 @@ class _Merge:
             self._store(path, "shared_fs", self._names, path=path)
         for bridge in self._estate.networks:
             self._network(bridge, bridge, None, self._names)
+        for network in self._estate.named:
+            hosts = network.hosts or self._names
+            self._networks[network.name] = replace(network, hosts=tuple(h for h in self._names if h in hosts))
         for host, reading in self._read.items():
             self._own(host, reading)
         vms = self._vms()
@@ -170,7 +173,8 @@ class _Merge:
         for pool in reading.pools:
             self._pool(host, pool)
         for bridge in reading.bridges or ():
-            self._network(bridge, bridge, None, (host,))
+            if not self._named(host, bridge, None):
+                self._network(bridge, bridge, None, (host,))
         for network in reading.networks:
             if not network.local and network.bridge:
                 self._network(network.bridge, network.bridge, None, (host,))
@@ -214,6 +218,10 @@ class _Merge:
         old = self._networks.get(key) or Network(name=key, bridge=bridge, vlan=vlan)
         self._networks[key] = replace(old, hosts=tuple(h for h in self._names if h in old.hosts or h in hosts))
         return key
+
+    def _keep(self, network: Network) -> str:
+        self._networks[network.name] = network
+        return network.name
 
     def _vms(self) -> list[Vm]:
         """List the guests, each once, under names that are unique."""
@@ -345,10 +353,23 @@ class _Merge:
             bridge = nic.bridge
         if not bridge:  # macvtap and the like: the same device name on another host need not be the same wire
             return self._network(f"{host}:{nic.source or nic.kind}", None, None, (host,))
+        if named := self._named(host, bridge, nic.vlan):
+            return named
         if nic.vlan is None:
             return self._network(bridge, bridge, None, (host,))
+        if base := self._named(host, bridge, None):  # a tag on a switch that was declared
+            whole = self._networks[base]
+            return self._keep(replace(whole, name=f"{base}.{nic.vlan}", vlan=nic.vlan))
         hosts = tuple(h for h in self._names if bridge in self._estate.networks or h == host)
         return self._network(f"{bridge}.{nic.vlan}", bridge, nic.vlan, hosts)
+
+    def _named(self, host: str, bridge: str, vlan: int | None) -> str | None:
+        """Return the declared network that this bridge of a host belongs to."""
+        for network in self._estate.named:
+            here = not network.hosts or host in network.hosts
+            if here and network.bridge_on(host) == bridge and network.vlan == vlan:
+                return network.name
+        return None
 
     def _hint_shared(self) -> None:
         """Point out folders that several hosts use and nobody declared."""

@@ -26,7 +26,12 @@ def inventory_problems(inventory: Inventory) -> tuple[Problem, ...]:
     """List the contradictions of an inventory; an overfull host is a violation, not a contradiction."""
     return tuple(
         itertools.chain(
-            _names(inventory), _references(inventory), _amounts(inventory), _links(inventory), _secrets(inventory)
+            _names(inventory),
+            _references(inventory),
+            _exceptions(inventory),
+            _amounts(inventory),
+            _links(inventory),
+            _secrets(inventory),
         )
     )
 
@@ -113,6 +118,17 @@ def _references(inventory: Inventory) -> Iterator[Problem]:
                     f"'{nic.network}' is not present on its host '{vm.host}'.",
                     f"Add '{vm.host}' to the hosts of the network, or correct the card.",
                 )
+
+
+def _exceptions(inventory: Inventory) -> Iterator[Problem]:
+    for network in inventory.networks:
+        place, has = f"networks '{network.name}'", set(network.hosts)
+        for host, times in Counter(each.host for each in network.exceptions).items():
+            if host not in has:
+                expected = f"'{host}' is not among the hosts of the network."
+                yield problem(place, "exceptions", expected, "Add it to its hosts, or drop the exception.")
+            if times > 1:
+                yield problem(place, "exceptions", f"'{host}' is listed {times} times.", "Keep one.")
 
 
 def _amounts(inventory: Inventory) -> Iterator[Problem]:

@@ -22,11 +22,17 @@ from drsim.errors import InventoryError
 from drsim.formats.cells import Row, from_cell, list_from_cell, plain_value, to_cell
 from drsim.formats.text import read_text, refuse, write_text
 from drsim.formats.validate import build, check_header
-from drsim.inventory import FORMAT_VERSION, Host, Inventory, Vm
+from drsim.inventory import FORMAT_VERSION, Host, Inventory, Network, Vm
 
 FORMAT = "drsim-inventory"
 HEAD = "inventory"
-CHILDREN = {(Host, "nics"): "host_nics", (Vm, "disks"): "vm_disks", (Vm, "nics"): "vm_nics", (Vm, "dirty"): "vm_dirty"}
+CHILDREN = {
+    (Host, "nics"): "host_nics",
+    (Network, "exceptions"): "network_bridges",
+    (Vm, "disks"): "vm_disks",
+    (Vm, "nics"): "vm_nics",
+    (Vm, "dirty"): "vm_dirty",
+}
 """Tables of records within records."""
 
 OWNER = {Host: "host", Vm: "vm"}

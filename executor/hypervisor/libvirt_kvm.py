@@ -36,6 +36,7 @@ from executor.hypervisor.libvirt_objections import objections
 from executor.hypervisor.libvirt_read import domain_state, host_memory_mib, is_severed, plain_state
 from executor.hypervisor.libvirt_recover import heals, reconnect
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
+from executor.hypervisor.libvirt_target import target_xml
 from executor.hypervisor.libvirt_volumes import free_mib, make_volumes, volumes_of
 from executor.refusal import Refusal
 from executor.steer import Sight, Steering
@@ -183,8 +184,8 @@ class LibvirtKvm:
             networks=tuple(
                 network.name
                 for network in self._inventory.networks
-                if network.bridge in used_bridges
-                or (network.bridge in bridges if bridges is not None and network.bridge else host in network.hosts)
+                if (bridge := network.bridge_on(host)) in used_bridges
+                or (bridge in bridges if bridges is not None and bridge else host in network.hosts)
             ),
             datastores={
                 store.name: pools.get(store.path or "")
@@ -261,7 +262,8 @@ class LibvirtKvm:
             volumes, peer = volumes_of(domain, move.copy_disks), self._connections.get(move.target)
             make_volumes(peer, volumes, host=move.target, replace=move.transfer.replace_leftovers)
         flags = migration_flags(self._libvirt, move, persistent=bool(domain.isPersistent()))
-        parameters = migration_parameters(self._libvirt, move, vm)
+        there = target_xml(domain, self._bridges_over(move))
+        parameters = migration_parameters(self._libvirt, move, vm, target_xml=there)
         # Set before the start so that it holds from the first pass on; QEMU keeps it for the migration to come.
         with contextlib.suppress(self._libvirt.libvirtError):
             domain.migrateSetMaxDowntime(round(steering.downtime_ms))
@@ -269,6 +271,13 @@ class LibvirtKvm:
             peer = self._connections.get(move.target)
             return _Call(lambda: domain.migrate3(peer, parameters, flags)), domain
         return _Call(lambda: domain.migrateToURI3(peer_uri, parameters, flags)), domain
+
+    def _bridges_over(self, move: Move) -> dict[str, str]:
+        """Bridges of the source that are called otherwise on the target: what they are called there."""
+        pairs = (
+            (network.bridge_on(move.source), network.bridge_on(move.target)) for network in self._inventory.networks
+        )
+        return {here: there for here, there in pairs if here and there and here != there}
 
     def _steer(self, steering: Steering, domain: Any, progress: Progress | None) -> str:
         """Do what the migration needs now; return why it was given up, if it was."""

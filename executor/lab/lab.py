@@ -244,11 +244,15 @@ class Lab:
             for member in members
         ]
         names = [member.name for member in members]
-        common = [
-            network.bridge
-            for network in topology.networks
-            if all(network.bridge_on(name) == network.bridge for name in names)
-        ]
+        networks: list[object] = []
+        for network in topology.networks:
+            has = {name: bridge for name in names if (bridge := network.bridge_on(name)) is not None}
+            other = {name: bridge for name, bridge in has.items() if bridge != network.bridge}
+            if len(has) == len(names) and not other:
+                networks.append(network.bridge)
+            elif has:
+                record = {"name": network.name, "bridge": network.bridge, "hosts": list(has)}
+                networks.append({**record, "bridges": other} if other else record)
         sites = {member.site for member in members}
         links = [
             {
@@ -261,7 +265,7 @@ class Lab:
             for link in topology.links
             if {link.a, link.b} <= sites
         ]
-        content = {"hosts": hosts, "shared_paths": [str(self.state.folder / "shared")], "networks": common}
+        content = {"hosts": hosts, "shared_paths": [str(self.state.folder / "shared")], "networks": networks}
         return yaml.safe_dump({**content, "links": links} if links else content, sort_keys=False)
 
     def _write_hosts_files(self) -> None:

@@ -12,20 +12,24 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from drsim.inventory import Inventory
+from drsim.migration import copied_disks
 from drsim.plan import Move
 from drsim.transfer import Transfer
 from executor.collect import collect_estate
 from executor.estate import read_hosts_file
+from executor.hypervisor.base import Progress
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
 from executor.lab.config import LOCAL_FOLDER
 from executor.lab.lab import Lab, take_down
 from executor.lab.state import lab_names, labs_root
 from executor.lab.topology import LabGuest, LabHost, LabTopology
+from executor.lab.wire import LabNetwork, Wan
 
 NAME = "matrix"
 TOPOLOGY = LabTopology(
@@ -37,6 +41,35 @@ TOPOLOGY = LabTopology(
     ),
 )
 __all__ = ["LOCAL_FOLDER", "TOPOLOGY", "Case", "cases", "main", "run_case"]
+WIDE = LabTopology(
+    name="wide-matrix",
+    hosts=(
+        LabHost(name="h1", site="paris", cluster="north"),
+        LabHost(name="h2", site="paris", cluster="north"),
+        LabHost(name="h3", site="rome", cluster="south"),
+    ),
+    links=(Wan(a="paris", b="rome", rtt_ms=20.0),),
+    networks=(
+        LabNetwork(name="lan", bridges={"h2": "lan7", "h3": "br-rome"}),
+        LabNetwork(name="switched", kind="ovs", bridge="ovs0"),
+        LabNetwork(name="overlay", kind="vxlan", bridge="brx"),
+    ),
+    guests=(
+        LabGuest(name="iscsi", host="h1", datastore="iscsi"),
+        LabGuest(name="nfs", host="h1", datastore="nfs", disk_format="qcow2"),
+        LabGuest(name="tagged", host="h1", network="switched", vlan=7),
+        LabGuest(name="over", host="h1", network="overlay", datastore="local", disk_format="qcow2"),
+    ),
+    tls=True,
+)
+"""Two clusters in two sites, storage of every kind, a bridge that each host calls something else, VLANs, tunnels."""
+
+SIX = LabTopology(
+    name="six",
+    hosts=tuple(LabHost(name=name) for name in ("h1", "h2", "h3")),
+    guests=tuple(LabGuest(name=f"g{i}", host="h1", memory_mib=160, dirty_rate_mib_s=2) for i in range(1, 7)),
+)
+
 SETTLE_S = 0.7
 """Time for the client to hear of the guest again before it is asked, seconds."""
 
@@ -55,6 +88,8 @@ class Case:
     bandwidth_mbit_s: float | None = None
     transfer: Transfer = field(default_factory=Transfer)
     stays: bool = False
+    target: str | None = None
+    shapes: bool = True
 
 
 def cases() -> Iterator[Case]:
@@ -113,16 +148,73 @@ def cases() -> Iterator[Case]:
                    transfer=Transfer(synchronous_writes=True))  # fmt: skip
 
 
+def wide_cases() -> Iterator[Case]:
+    """Yield the cases of the wide lab."""
+    hybrid, tls = Transfer(mode="hybrid"), Transfer(tls=True, synchronous_writes=True)
+    yield Case(name="across bridges", guest="iscsi", target="h2", shapes=False)
+    yield Case(name="iSCSI, to another cluster", guest="iscsi", target="h3", shapes=False)
+    yield Case(name="iSCSI, hybrid and back", guest="iscsi", target="h1", transfer=hybrid, shapes=False)
+    yield Case(name="NFS, to another cluster", guest="nfs", target="h3", shapes=False)
+    yield Case(name="NFS, TLS and back", guest="nfs", target="h2", transfer=Transfer(tls=True), shapes=False)
+    yield Case(name="Open vSwitch port with a VLAN", guest="tagged", target="h2", shapes=False)
+    yield Case(name="Open vSwitch port with a VLAN, to another site", guest="tagged", target="h3", shapes=False)
+    yield Case(name="overlay, disk over TLS to another site", guest="over", target="h3", transfer=tls, shapes=False)
+    yield Case(name="overlay, disk back", guest="over", target="h1", transfer=tls, shapes=False)
+
+
+def evacuation(lab: Lab) -> dict[str, object]:
+    """Move every guest off one host at once, as a plan would, and return what was seen."""
+    inventory = read(lab)
+    source = max(lab.state.hosts, key=lambda host: len(lab.guests_on(host)))
+    names = lab.guests_on(source)
+    others = [host for host in lab.state.hosts if host != source]
+    moves = [
+        Move(id=f"e{i}", vm=name, source=source, target=others[i % len(others)], reason="evacuation")
+        for i, name in enumerate(names)
+    ]
+    door = LibvirtKvm(inventory)
+    with lab.probe(names) as probe, ThreadPoolExecutor(len(names)) as pool:
+        time.sleep(0.2)
+        probe.reset()
+        began = time.monotonic()
+        outcomes = list(pool.map(lambda move: door.migrate(move, inventory.vm_by_name[move.vm], _ignore), moves))
+        wall_s = time.monotonic() - began
+        time.sleep(SETTLE_S)
+        views = probe.report()
+    door.close()
+    bad = []
+    for move, outcome in zip(moves, outcomes, strict=True):
+        view, places = views[move.vm], [host for host in lab.state.hosts if move.vm in lab.guests_on(host)]
+        with lab.control(move.vm) as control:
+            verdict = control.verify()
+        harm = view.broken or view.lost or view.repeated or verdict.bad_pages or verdict.bad_blocks
+        if outcome.status != "moved" or places != [move.target] or harm:
+            bad.append(move.vm)
+    return {
+        "case": f"evacuation of {len(names)} guests at once",
+        "good": not bad and not lab.guests_on(source),
+        "bad": bad,
+        "wall_s": round(wall_s, 2),
+        "tcp_gap_ms": max(view.tcp_gap_ms for view in views.values()),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def _ignore(progress: Progress) -> None:
+    pass
+
+
 def run_case(lab: Lab, number: int, case: Case) -> dict[str, object]:
     """Carry one case out and return what was seen."""
-    for host in lab.state.hosts:
-        lab.line(host, rate_mbit_s=case.rate_mbit_s, rtt_ms=case.rtt_ms)
+    if case.shapes:
+        for host in lab.state.hosts:
+            lab.line(host, rate_mbit_s=case.rate_mbit_s, rtt_ms=case.rtt_ms)
     with lab.control(case.guest) as control:
         control.dirty(case.working_set_mib, case.dirty_rate_mib_s)
     inventory = read(lab)
     vm = inventory.vm_by_name[case.guest]
     others = [host for host in lab.state.hosts if host != vm.host]
-    target = others[number % len(others)]
+    target = case.target or others[number % len(others)]
     move = Move(
         id=f"c{number}",
         vm=vm.name,
@@ -132,7 +224,7 @@ def run_case(lab: Lab, number: int, case: Case) -> dict[str, object]:
         max_downtime_ms=case.max_downtime_ms,
         bandwidth_mbit_s=case.bandwidth_mbit_s,
         transfer=replace(case.transfer, replace_leftovers=True),  # of an earlier case
-        copy_disks=tuple(disk.name for disk in vm.disks) if case.guest == "l" else (),
+        copy_disks=copied_disks(vm, inventory.host_by_name[target], inventory),
     )
     door = LibvirtKvm(inventory)
     with lab.probe([case.guest]) as probe:
@@ -180,20 +272,30 @@ def main(words: Sequence[str]) -> int:
     """Run the matrix; 0 if every case went as it should."""
     parser = argparse.ArgumentParser(prog="matrix", description=__doc__)
     parser.add_argument("--only", default="", help="cases whose name holds this word")
-    parser.add_argument("--name", default=NAME, help="name of the lab")
     parser.add_argument("--json", type=Path, help="file for the rows")
     arguments = parser.parse_args(words)
-    if arguments.name in lab_names():
-        take_down(labs_root() / arguments.name)
-    rows = []
-    lab = Lab.up(replace(TOPOLOGY, name=arguments.name))
-    try:
-        for number, case in enumerate(case for case in cases() if arguments.only in case.name):
-            rows.append(run_case(lab, number, case))
-            sys.stdout.write(json.dumps(rows[-1]) + "\n")
-            sys.stdout.flush()
-    finally:
-        lab.down()
+    rows: list[dict[str, object]] = []
+
+    def tell(row: dict[str, object]) -> None:
+        rows.append(row)
+        sys.stdout.write(json.dumps(row) + "\n")
+        sys.stdout.flush()
+
+    for topology, wanted in ((TOPOLOGY, cases()), (WIDE, wide_cases()), (SIX, iter(()))):
+        chosen = [case for case in wanted if arguments.only in case.name]
+        crowd = topology is SIX and arguments.only in "evacuation"
+        if not chosen and not crowd:
+            continue
+        if topology.name in lab_names():
+            take_down(labs_root() / topology.name)
+        lab = Lab.up(topology)
+        try:
+            for number, case in enumerate(chosen):
+                tell(run_case(lab, number, case))
+            if crowd:
+                tell(evacuation(lab))
+        finally:
+            lab.down()
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
