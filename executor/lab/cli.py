@@ -95,6 +95,8 @@ def _status(lab: Any) -> None:
 
 
 def _line(seen: dict[str, Any]) -> str:
+    if seen["cut"]:
+        return "cut"
     rate = f"{seen['rate_mbit_s']:g} Mbit/s" if seen["rate_mbit_s"] else "unlimited"
     return f"{rate}, RTT {seen['rtt_ms']:g} ms, loss {seen['loss']:.2%}"
 

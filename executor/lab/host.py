@@ -104,6 +104,9 @@ def start_daemon(state: LabState, host: str, timeout_s: float = 20.0) -> None:
         With the end of its log, if it does not.
     """
     folder = state.host_folder(host)
+    path = state.socket(host)
+    # A child of a daemon that was killed may hold the old one open for a moment.
+    path.unlink(missing_ok=True)
     # The log is the daemon's own stdout: what it says before its configuration is read would be lost otherwise.
     with (folder / "libvirtd.out").open("a") as log:
         process = subprocess.Popen(
@@ -119,12 +122,11 @@ def start_daemon(state: LabState, host: str, timeout_s: float = 20.0) -> None:
             start_new_session=True,
             env=_environment(state, host),
         )
-    path = str(state.socket(host))
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket(socket.AF_UNIX) as probe:
             try:
-                probe.connect(path)
+                probe.connect(str(path))
             except OSError:
                 time.sleep(0.01)
             else:

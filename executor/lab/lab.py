@@ -24,7 +24,17 @@ from executor.lab.guest import GuestControl
 from executor.lab.image import guest_image
 from executor.lab.packages import kvm_usable
 from executor.lab.probe import Probe
-from executor.lab.state import HostState, LabState, is_marked, kill_all, lab_names, labs_root, load_state, marked_pids
+from executor.lab.state import (
+    HostState,
+    LabState,
+    has_ended,
+    is_marked,
+    kill_all,
+    lab_names,
+    labs_root,
+    load_state,
+    marked_pids,
+)
 from executor.lab.topology import LabGuest, LabHost, LabTopology
 from executor.lab.wire import Line, Wan
 
@@ -300,6 +310,12 @@ class Lab:
         """Let the migration line of a host swallow everything, or heal it."""
         self._host(name)
         line.tell(self.state.line_control(name), f"cut {int(cut)}")
+        self._note_cut(name, cut=cut)
+
+    def _note_cut(self, name: str, *, cut: bool) -> None:
+        others = tuple(each for each in self.state.cut if each != name)
+        self.state.cut = (*others, name) if cut else others
+        self._save()
 
     def _wan(self, a: str, b: str) -> Wan:
         for link in self.state.topology.links:
@@ -320,7 +336,9 @@ class Lab:
 
     def cut_wan(self, a: str, b: str, *, cut: bool = True) -> None:
         """Let the line between two sites swallow everything, or heal it."""
-        line.tell(self.state.wan_control(self._wan(a, b).name), f"cut {int(cut)}")
+        name = self._wan(a, b).name
+        line.tell(self.state.wan_control(name), f"cut {int(cut)}")
+        self._note_cut(name, cut=cut)
 
     def certificate(self, name: str, condition: pki.Condition) -> None:
         """Replace the certificate of a host by one that is ``good``, ``expired``, ``missing`` or ``foreign``.
@@ -339,11 +357,12 @@ class Lab:
         """Power failure: the host, its daemon and its guests are gone at once."""
         own = self._host(name)
         for pid in (own.init_pid, own.link_pid):
-            deadline = time.monotonic() + 5.0
-            while is_marked(pid, self.state.folder) and time.monotonic() < deadline:
+            if is_marked(pid, self.state.folder):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                time.sleep(0.01)
+            deadline = time.monotonic() + 5.0
+            while not has_ended(pid) and time.monotonic() < deadline:
+                time.sleep(0.005)
 
     def restart(self, name: str) -> None:
         """Start a host again after a crash; its guests stay gone until they are booted."""
@@ -352,6 +371,7 @@ class Lab:
             raise LabError(f"{name} is up. Crash it first: drsim lab crash {name}")
         member = next(member for member in self.state.topology.hosts if member.name == name)
         self._start_host(member, kvm=kvm_usable()[0])
+        self._note_cut(name, cut=False)  # its line is a new one
 
     def daemon(self, name: str, action: str) -> None:
         """Do something to libvirtd of a host: ``kill`` (SIGKILL), ``stop`` (SIGSTOP), ``continue`` or ``start``."""
@@ -371,7 +391,7 @@ class Lab:
                 continue
             # What answers on its socket afterwards must be the next one.
             deadline = time.monotonic() + 5.0
-            while action == "kill" and is_marked(pid, self.state.folder) and time.monotonic() < deadline:
+            while action == "kill" and not has_ended(pid) and time.monotonic() < deadline:
                 time.sleep(0.005)
 
     def capture(self, name: str, network: str | None = None) -> Capture:
@@ -421,9 +441,15 @@ class Lab:
                 "loss": member.line.loss,
                 "site": member.site,
                 "cluster": member.cluster,
+                "cut": member.name in self.state.cut,
             }
         links = {
-            link.name: {"rate_mbit_s": link.rate_mbit_s, "rtt_ms": link.rtt_ms, "loss": link.loss}
+            link.name: {
+                "rate_mbit_s": link.rate_mbit_s,
+                "rtt_ms": link.rtt_ms,
+                "loss": link.loss,
+                "cut": link.name in self.state.cut,
+            }
             for link in self.state.topology.links
         }
         return {"name": self.state.topology.name, "hosts": hosts, "links": links, "remark": self.state.remark}

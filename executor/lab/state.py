@@ -48,6 +48,7 @@ class LabState:
     client_pid: int = 0
     storage_pid: int = 0
     wan_pids: dict[str, int] = field(default_factory=dict)
+    cut: tuple[str, ...] = ()
     remark: str = ""
     hosts: dict[str, HostState] = field(default_factory=dict)
 
@@ -129,6 +130,14 @@ def is_marked(pid: int, folder: Path) -> bool:
     except OSError:
         return False
     return f"{MARK}={folder}".encode() in environment.split(b"\0")
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is over and has let go of all it held: its sockets outlast its memory by a moment."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def marked_pids(folder: Path) -> tuple[int, ...]:

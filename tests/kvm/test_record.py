@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,32 +31,39 @@ def test_what_was_broken_off_is_taken_up_and_nothing_is_done_twice(
     from executor import record, recording
 
     monkeypatch.setattr(record, "SETTLE_S", 0.3)
+    first, second = MATRIX.runs()
+    # As a recording leaves it that was killed while it wrote its second row.
+    seen = {"status": "moved", "broken": False, "lost": 0, "bad_pages": 0, "bad_blocks": 0, "other_during_cores": 0.0}
+    done = {"run": first.key, **recording.flat(first.trial), **seen, "cores": 2}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(done) + '\n{"run": "half a li')
     steps: list[recording.Step] = []
-
-    def stop_after_one(step: recording.Step) -> None:
-        steps.append(step)
-        if step.done == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        recording.record_matrix(MATRIX, tmp_path, stop_after_one)
-    assert "recorded" not in lab_names()
-    with (tmp_path / "rows.jsonl").open("a") as file:
-        file.write('{"run": "half a li')  # killed while it wrote
-    first = recording.read_rows(tmp_path / "rows.jsonl")
-    assert len(first) == 1
     rows = recording.record_matrix(MATRIX, tmp_path, steps.append)
-    assert rows[0] == first[0]
+    assert "recorded" not in lab_names()
+    assert [row["run"] for row in rows] == [first.key, second.key]
+    assert (steps[0].done, steps[-1].done, steps[-1].all) == (1, 2, 2)
     table = pd.read_parquet(tmp_path / "migrations.parquet")
     assert sorted(table["transfer_mode"]) == ["hybrid", "precopy"]
-    assert table["run"].nunique() == len(table) == 2
     assert set(table["status"]) == {"moved"}
     assert not table["broken"].any()
-    assert (table[["lost", "repeated", "bad_pages", "bad_blocks"]] == 0).all(axis=None)
-    assert (table["total_time_s"] > 0).all()
-    assert (table["other_during_cores"] >= 0).all()
+    assert (table[["lost", "bad_pages", "bad_blocks"]] == 0).all(axis=None)
+    real = table[table["run"] == second.key].iloc[0]
+    assert (real["repeated"], real["memory_mib"], real["disk_write_kib_s"]) == (0, 160, 0)
+    assert real["total_time_s"] > 0
+    assert real["other_during_cores"] >= 0
     assert table["bandwidth_mbit_s"].isna().all()
     text = (tmp_path / "README.md").read_text()
     assert all(f"| `{column}` |" in text for column in table.columns)
     assert recording.record_matrix(MATRIX, tmp_path) == rows  # nothing is left: no lab comes up
+
+
+def test_a_recording_that_is_stopped_takes_its_lab_down(machine_for_labs: None, tmp_path: Path) -> None:
+    from executor import recording
+
+    def stop(step: recording.Step) -> None:
+        if step.says.startswith("booting"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        recording.record_matrix(MATRIX, tmp_path, stop)
     assert "recorded" not in lab_names()
+    assert recording.read_rows(tmp_path / "rows.jsonl") == []

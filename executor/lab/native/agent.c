@@ -16,7 +16,7 @@
  *     disk  KiB/s written to /dev/vda, vdb, ... (a comma list), in numbered blocks of 4 KiB, each on the disk before it
  *           counts
  *     net   KiB/s sent to lab.peer port 9 beside the streams
- *     tick  ms between two messages of the streams
+ *     tick  ms between two messages of the streams; 0 = 1 while somebody holds a TCP stream, else 4
  *
  * Streams, each message two little-endian u64: a sequence number and the guest's monotonic clock in ns.
  * UDP to lab.peer port 7001, numbered over the guest's life; TCP on port 7000, numbered for each connection.
@@ -70,8 +70,8 @@
 #define S 1000000000ull
 
 static char own_ip[64] = "10.20.0.101", peer_ip[64] = "10.20.0.1";
-static atomic_long rate_mib_s = 0, net_kib_s = 0, tick_ms = 2;
-static atomic_ulong sent;
+static atomic_long rate_mib_s = 0, net_kib_s = 0, tick_ms = 0;
+static atomic_ulong sent, watchers;
 
 /* How the working set is written to. */
 struct profile {
@@ -534,6 +534,11 @@ static void thread(void *(*run)(void *), void *argument)
     pthread_attr_destroy(&attributes);
 }
 
+static void rest(void)
+{
+    nap((tick_ms > 0 ? (uint64_t)tick_ms : watchers > 0 ? 1 : 4) * MS);
+}
+
 static void *keep_sending(void *unused)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(UDP_PORT)};
@@ -546,7 +551,7 @@ static void *keep_sending(void *unused)
         /* Numbered when it has left: what the guest could not even send is not lost on the line. */
         if (sendto(file, message, sizeof message, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to) > 0)
             sent++;
-        nap((uint64_t)tick_ms * MS);
+        rest();
     }
     return NULL;
 }
@@ -576,12 +581,14 @@ static void *stream(void *connection)
     int file = (int)(intptr_t)connection, on = 1;
 
     setsockopt(file, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    watchers++;
     for (uint64_t number = 0;; number++) {
         uint64_t message[2] = {number, now_ns()};
         if (send(file, message, sizeof message, MSG_NOSIGNAL) != (ssize_t)sizeof message)
             break;
-        nap((uint64_t)tick_ms * MS);
+        rest();
     }
+    watchers--;
     close(file);
     return NULL;
 }
@@ -608,7 +615,7 @@ static void answer(int file, const char *line)
             disks[i].kib_s = first;
     else if (sscanf(line, "net %ld", &first) == 1 && first >= 0)
         net_kib_s = first;
-    else if (sscanf(line, "tick %ld", &first) == 1 && first > 0)
+    else if (sscanf(line, "tick %ld", &first) == 1 && first >= 0)
         tick_ms = first;
     else if (strncmp(line, "stat", 4) == 0) {
         for (int i = 0; i < DISKS; i++) {
