@@ -123,6 +123,7 @@ class Migration:
         self._memory_mib = 0.0
         self._looks = 0
         self._last_rest = math.inf
+        self._tick_rest = math.inf
         self._last_rate = 0.0
         self._zero_left = 0.0  # share of the zeros that the first pass has not looked at
         self._fresh = 0.0  # found newly dirty at the last look, MiB
@@ -303,8 +304,20 @@ class Migration:
         elif self._memory_s >= self._throttle.next_tick_s - SOON_S:
             if self._throttle.tick(self._looks):
                 self._look()
+                self._mind_tick()
         else:
             self._end_pass()
+
+    def _mind_tick(self) -> None:
+        """End what looks by the timer show to be hopeless: passes that grow faster than they are sent never end."""
+        rest = self._bitmap.rest_mib
+        if self._throttle.exhausted and rest >= self._tick_rest:
+            if self._options.postcopy:
+                self._start_postcopy()
+            else:
+                self.converges = False
+                self._stop_guest()
+        self._tick_rest = rest
 
     def _look(self) -> None:
         gone = self._gone if self._gone < 1.0 - 1e-12 else 1.0

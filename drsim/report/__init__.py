@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from drsim.report.actual import Actual
     from drsim.report.gantt import draw_gantt
     from drsim.report.html import render
+    from drsim.report.scorecard import draw_scorecard
     from drsim.report.tables import comparison_table, host_table, moves_table
     from drsim.report.text import summary
     from drsim.report.utilisation import draw_utilisation
@@ -22,6 +23,7 @@ __all__ = [
     "comparison_table",
     "draw_accuracy",
     "draw_gantt",
+    "draw_scorecard",
     "draw_utilisation",
     "host_table",
     "moves_table",
@@ -34,6 +36,7 @@ _HOMES = {
     "comparison_table": "tables",
     "draw_accuracy": "accuracy",
     "draw_gantt": "gantt",
+    "draw_scorecard": "scorecard",
     "draw_utilisation": "utilisation",
     "host_table": "tables",
     "moves_table": "tables",
