@@ -23,6 +23,7 @@ NOUNS: dict[str, Any] = {
         inventory.HostNic,
         inventory.Datastore,
         inventory.Network,
+        inventory.HostBridge,
         inventory.Vm,
         inventory.Disk,
         inventory.VmNic,

@@ -35,7 +35,7 @@ CHILDREN = {
 }
 """Tables of records within records."""
 
-OWNER = {Host: "host", Vm: "vm"}
+OWNER = {Host: "host", Network: "network", Vm: "vm"}
 """Their first column."""
 
 Rows = Sequence[dict[str, Any]]

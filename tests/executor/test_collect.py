@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from drsim.check import inventory_problems
 from drsim.errors import HypervisorError, InventoryError
-from drsim.inventory import Host, Inventory, Link, Network, PageClass, Vm
+from drsim.inventory import Host, HostBridge, Inventory, Link, Network, PageClass, Vm
 from executor.collect import collect, collect_estate
 from executor.estate import DeclaredHost, Estate
 from executor.hypervisor.libvirt_bounded import Failed, run_bounded
@@ -194,6 +195,24 @@ def test_networks_that_end_on_a_host_are_that_hosts_own() -> None:
     assert [nic.network for nic in inventory.vms[0].nics] == ["h1:default", "br0", "br0.5", "h1:eno1"]
     hosts = {network.name: network.hosts for network in inventory.networks}
     assert hosts == {"h1:default": ("h1",), "br0": ("h1", "h2"), "br0.5": ("h1",), "h1:eno1": ("h1",)}
+
+
+def test_a_declared_network_is_known_by_host_bridge_and_tag() -> None:
+    exceptions = (HostBridge(host="h2", bridge="br-ex"),)
+    lan = Network(name="lan", bridge="br0", exceptions=exceptions)
+    tagged = Network(name="dmz", bridge="br0", vlan=5, exceptions=exceptions)
+
+    def plugged(bridge: str, vlan: int | None = None) -> NicConfig:
+        return NicConfig(kind="bridge", source=bridge, bridge=bridge, vlan=vlan)
+
+    one = reading("h1", guest("g1", nics=(plugged("br0"), plugged("br0", 5), plugged("br0", 6))))
+    other = reading("h2", guest("g2", nics=(plugged("br-ex"), plugged("br-ex", 5), plugged("br0"))), bridges=("br-ex",))
+    inventory, _ = merged(two(named=(lan, tagged)), one, other)
+    assert [nic.network for nic in inventory.vm_by_name["g1"].nics] == ["lan", "dmz", "lan.6"]
+    assert [nic.network for nic in inventory.vm_by_name["g2"].nics] == ["lan", "dmz", "br0"]
+    hosts = {network.name: network.hosts for network in inventory.networks}
+    assert hosts == {"lan": ("h1", "h2"), "dmz": ("h1", "h2"), "lan.6": ("h1", "h2"), "br0": ("h2",)}
+    assert inventory_problems(inventory) == ()
 
 
 def test_where_bridges_cannot_be_listed_neighbours_are_taken_to_have_them() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drsim.errors import InventoryError
-from drsim.inventory import Host, HostNic, Inventory, Link, Network, Site
+from drsim.inventory import Host, HostBridge, HostNic, Inventory, Link, Network, Site
 from executor.estate import DeclaredHost, Estate, estate_of, read_hosts_file
 
 
@@ -112,3 +112,28 @@ def test_an_inventory_tells_what_was_declared_for_it() -> None:
     )
     assert (second.cores, second.memory_mib) == (None, None)
     assert estate_of(inventory).networks == ("br0",)
+
+
+def test_a_network_may_have_another_bridge_on_some_hosts(tmp_path: Path) -> None:
+    network = "{name: lan, bridge: br0, vlan: 7, hosts: [a, b], bridges: {b: br-ex}}"
+    text = f"hosts: [{{uri: 'test:///', name: a}}, {{uri: 'test:///', name: b}}]\nnetworks: [br1, {network}]"
+    estate = read_hosts_file(written(tmp_path, text))
+    exceptions = (HostBridge(host="b", bridge="br-ex"),)
+    lan = Network(name="lan", bridge="br0", vlan=7, hosts=("a", "b"), exceptions=exceptions)
+    assert (estate.networks, estate.named) == (("br1",), (lan,))
+    assert (lan.bridge_on("a"), lan.bridge_on("b")) == ("br0", "br-ex")
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        ("{name: lan}", "field 'bridge': It is missing"),
+        ("{name: lan, bridge: br0, bridges: [br1]}", "field 'bridges': A mapping of host to bridge"),
+        ("{name: lan, bridge: br0, vlan: 1.5}", "field 'vlan': 1.5"),
+        ("7", "field 'networks': A name or a mapping was expected, found 7"),
+    ],
+)
+def test_a_network_that_is_wrong(tmp_path: Path, network: str, says: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        read_hosts_file(written(tmp_path, f"hosts: [{{uri: 'test:///'}}]\nnetworks: [{network}]"))
+    assert says in str(caught.value)

@@ -48,6 +48,7 @@ def top(**changes: Any) -> Callable[[dict[str, Any]], None]:
 
 SITES = [{"name": "main"}, {"name": "a"}, {"name": "b"}]
 RING = [{"a": x, "b": y, "bandwidth_mbit_s": 100.0} for x, y in (("main", "a"), ("a", "b"), ("b", "main"))]
+LAN = asdict(INVENTORY.networks[0])
 LOCAL = {"name": "nfs", "kind": "local", "hosts": ["h1", "h2", "h3", "h4", "h5", "h6"]}
 
 CONTENT = [
@@ -75,6 +76,14 @@ CONTENT = [
     (top(sites=SITES, links=RING), ["links", "cyclic links", "Drop"]),
     (top(links=[{"a": "main", "b": "main", "bandwidth_mbit_s": 1.0}]), ["links 'main--main'", "same site"]),
     (top(hosts={}), ["hosts", "list"]),
+    (
+        top(networks=[LAN | {"exceptions": [{"host": "h9", "bridge": "br1"}]}]),
+        ["networks 'br0'", "exceptions", "h9"],
+    ),
+    (
+        top(networks=[LAN | {"exceptions": [{"host": "h1", "bridge": "br1"}] * 2}]),
+        ["networks 'br0'", "exceptions", "2 times"],
+    ),
     (host("h1", uri="qemu://[h1/system"), ["hosts 'h1'", "uri", "no URI"]),
     (top(format_version=9), ["format_version", "9", "version 1"]),
     (top(format="something"), ["format", "something", "drsim-inventory"]),

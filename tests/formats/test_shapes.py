@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 
 from drsim import check
 from drsim.formats import from_frames, read_inventory, read_neutral, read_policy, to_frames, write_inventory
-from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Link, Network, PageClass, Site, Vm, VmNic
+from drsim.inventory import (
+    Datastore,
+    Disk,
+    Host,
+    HostBridge,
+    HostNic,
+    Inventory,
+    Link,
+    Network,
+    PageClass,
+    Site,
+    Vm,
+    VmNic,
+)
 from drsim.synthetic import cluster, demo
 
 DATA = Path(__file__).parents[2] / "data"
@@ -87,7 +100,14 @@ def inventories(draw: st.DrawFn) -> Inventory:
         sites=(Site(name=site), Site(name=other)),
         hosts=members,
         datastores=(Datastore(name="d", kind="nfs", hosts=tuple(hosts)),),
-        networks=(Network(name="n", hosts=tuple(hosts)),),
+        networks=(
+            Network(
+                name="n",
+                bridge=draw(st.none() | words),
+                hosts=tuple(hosts),
+                exceptions=tuple(HostBridge(host=h, bridge=draw(words)) for h in draw(st.sets(st.sampled_from(hosts)))),
+            ),
+        ),
         vms=vms,
         links=(Link(a=site, b=other, bandwidth_mbit_s=100.0),),
     )
