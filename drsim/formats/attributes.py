@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from drsim import inventory, plan, policy
+from drsim import inventory, plan, policy, transfer
 from drsim.errors import DrsimError
 from drsim.units import About
 
@@ -32,6 +32,8 @@ NOUNS: dict[str, Any] = {
         policy.Policy,
         *typing.get_args(policy.Rule),
         policy.Limits,
+        policy.Manner,
+        transfer.Transfer,
         policy.Objective,
         plan.Move,
         plan.Prediction,
