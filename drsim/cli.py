@@ -229,16 +229,6 @@ def what_if(
 
 
 @app.command()
-def report(plan: PlanArgument, out: Annotated[Path, typer.Option("--out", "-o", help="HTML file.")]) -> None:
-    """Write one self-contained HTML page about a plan."""
-    from drsim.formats import read_plan, write_text
-    from drsim.report import render
-
-    write_text(render(read_plan(plan)), out)
-    console().print(f"Written to {out}.")
-
-
-@app.command()
 def convert(
     inventory: InventoryArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="FILE.json, or a folder for CSV.")],

@@ -3,6 +3,7 @@
 A rule selects guests by name or by ``tag:LABEL`` and hosts by name, by ``tag:LABEL``, by ``rack:NAME`` or by
 ``site:NAME``. A rule that *must* hold is never broken by a plan, not even between two moves, unless it was broken
 before the plan began; a rule that *should* hold has a price, paid for each guest that breaks it.
+Guests that are stopped break no rule.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ OnOption = Annotated[str | None, typer.Option("--on", help="libvirt, or simulate
 
 def add_commands(app: typer.Typer) -> None:
     """Mount the commands on drsim's command line."""
-    for command in (collect, apply, resume, runs, audit, unlock, demo):
+    for command in (collect, apply, resume, report, runs, audit, unlock, demo):
         app.command()(command)
     lab_app.command("demo")(lab_demo)
     lab_app.command("record")(lab_record)
@@ -222,6 +222,29 @@ def _finish(carry_out: Any, plan: Any, report: Path | None, as_json: bool) -> No
         if not as_json:
             console().print(f"Report: {report}")
     raise typer.Exit(result.exit_code)
+
+
+def report(
+    plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="Plan file.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="A run instead, predicted beside actual.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="HTML file.")] = Path("report.html"),
+    store: StoreOption = None,
+) -> None:
+    """Write one self-contained HTML page about a plan, or about a run on record and what came of it."""
+    from drsim.formats import read_plan, write_text
+    from drsim.report import render
+    from executor.outcome import write_report
+    from executor.run import plan_of
+    from executor.run import report as outcome_of
+
+    if (plan is None) == (run is None):
+        raise DrsimError("report takes a plan file or --run RUN ('drsim runs' lists them), one of the two.")
+    if run is not None:
+        records = _store(store)
+        write_report(plan_of(records, run), outcome_of(records, run), out)
+    elif plan is not None:
+        write_text(render(read_plan(plan)), out)
+    console().print(f"Written to {out}.")
 
 
 def runs(store: StoreOption = None, as_json: JsonOption = False) -> None:

@@ -10,16 +10,20 @@ from rich.table import Table
 
 from drsim import check
 from drsim.formats import write_text
+from drsim.placement import Placement
 from drsim.plan import Plan
 from drsim.report import render
 from drsim.report.text import visible
+from executor.lifecycle import MoveState
 from executor.result import RunReport
 
 
 def write_report(plan: Plan, result: RunReport, path: Path) -> None:
     """Write the HTML page about a plan and the run that carried it out."""
     before = check.violations(plan.inventory, plan.policy)
-    after = check.violations(plan.inventory, plan.policy, plan.target)
+    reached = {move.move.vm: move.move.target for move in result.moves if move.state is MoveState.DONE}
+    here = Placement({**Placement.of(plan.inventory), **reached})
+    after = check.violations(plan.inventory, plan.policy, here)
     page = render(
         plan,
         actual=result.actuals,

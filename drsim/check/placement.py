@@ -74,9 +74,12 @@ def _overfull(inventory: Inventory, policy: Policy, placement: Placement) -> Ite
                 )
 
 
-def _breakers(rule: Any, inventory: Inventory, placement: Placement) -> list[Vm]:
-    """List the guests that break a rule; of guests that should be apart or together all but those that set the tone."""
-    guests = select_vms(rule.vms, inventory)
+def breakers(rule: Any, inventory: Inventory, placement: Placement) -> list[Vm]:
+    """List the guests that break a rule; of guests that should be apart or together all but those that set the tone.
+
+    Stopped guests break no rule and are in nobody's way: they use nothing, and are not migrated.
+    """
+    guests = [vm for vm in select_vms(rule.vms, inventory) if vm.state != "stopped"]
     match rule:
         case RunOn() | NotOn():
             hosts = {host.name for host in select_hosts(rule.hosts, inventory)}
@@ -98,15 +101,15 @@ def _breakers(rule: Any, inventory: Inventory, placement: Placement) -> list[Vm]
 
 
 def _breaches(rule: Any, inventory: Inventory, placement: Placement) -> int:
-    return len(_breakers(rule, inventory, placement))
+    return len(breakers(rule, inventory, placement))
 
 
 def _broken(rule: Any, inventory: Inventory, placement: Placement) -> Iterator[Violation]:
-    breakers = _breakers(rule, inventory, placement)
-    if not breakers:
+    guests = breakers(rule, inventory, placement)
+    if not guests:
         return
-    where = ", ".join(f"'{vm.name}' on {placement[vm.name]}" for vm in breakers[:4])
-    more = f" and {len(breakers) - 4} more" if len(breakers) > 4 else ""
+    where = ", ".join(f"'{vm.name}' on {placement[vm.name]}" for vm in guests[:4])
+    more = f" and {len(guests) - 4} more" if len(guests) > 4 else ""
     says = {
         "together": "not with the others",
         "apart": "not alone among them",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from drsim.check.movable import unmovable
-from drsim.check.placement import RESOURCES, loads, rooms, violations
+from drsim.check.placement import RESOURCES, breakers, loads, rooms, violations
 from drsim.check.violation import SLACK, Violation
 from drsim.placement import Placement
 from drsim.plan import Move, Plan
@@ -36,7 +36,7 @@ class _Replay:
         self._apart: dict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
         for rule in plan.policy.rules:
             if rule.strength == "must" and isinstance(rule, Apart):
-                names = tuple(vm.name for vm in select_vms(rule.vms, plan.inventory))
+                names = tuple(vm.name for vm in select_vms(rule.vms, plan.inventory) if vm.state != "stopped")
                 for name in names:
                     self._apart[name].append((rule.name, names))
 
@@ -58,9 +58,19 @@ class _Replay:
             yield from self._play(sound, number)
         final = {(v.kind, v.subject): v for v in violations(self._inventory, self._policy, Placement(self._place))}
         before = {(v.kind, v.subject) for v in violations(self._inventory, self._policy)}
+        worse = self._worse() if final else set()
         for key, violation in final.items():
-            if key not in before:
+            if key not in before or violation.subject in worse:
                 yield violation
+
+    def _worse(self) -> set[str]:
+        """Names of the rules that more guests break in the end than before; of overfull hosts each wave tells."""
+        then, now = Placement(self._place), Placement.of(self._inventory)
+        return {
+            rule.name
+            for rule in self._policy.rules
+            if len(breakers(rule, self._inventory, then)) > len(breakers(rule, self._inventory, now))
+        }
 
     @staticmethod
     def _say(kind: str, subject: str, text: str, remedy: str, wave: int) -> Violation:

@@ -30,7 +30,7 @@ class Room:
         self._on: dict[str, Counter[str]] = {}
         for rule in policy.rules:
             if rule.strength == "must" and isinstance(rule, Apart):
-                names = frozenset(vm.name for vm in select_vms(rule.vms, inventory))
+                names = frozenset(vm.name for vm in select_vms(rule.vms, inventory) if vm.state != "stopped")
                 self._on[rule.name] = Counter(self.place[name] for name in names)
                 for name in names:
                     self._groups[name].append((rule.name, names))

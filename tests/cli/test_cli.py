@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,6 +95,10 @@ def test_apply_report_runs_and_audit(drsim: Run, plan_file: Path, tmp_path: Path
     assert {vm.name: vm.host for vm in read_inventory(cluster).vms} == dict(target)
     (run,) = json.loads(drsim("runs", "--json").out)["runs"]
     assert run["state"] == "done"
+    later = tmp_path / "later.html"
+    assert drsim("report", "--run", run["id"], "-o", later).code == 0
+    stamp = re.compile(r"\d{4}-\d\d-\d\dT[\d:]+\+00:00")
+    assert stamp.sub("", later.read_text()) == stamp.sub("", page.read_text())
     assert drsim("audit", run["id"], "--jsonl", trail).code == 0
     assert drsim("audit", "--file", trail).code == 0
     lines = trail.read_text().splitlines()
@@ -158,6 +163,9 @@ def test_schema(drsim: Run, kind: str) -> None:
         (("what-if", CLUSTER, "--change", "burn:all"), "burn:all"),
         (("apply", "nowhere.json", "--yes"), "nowhere.json"),
         (("resume", "r0099"), "r0099"),
+        (("report", "--run", "r0099"), "r0099"),
+        (("report",), "--run"),
+        (("report", CLUSTER), CLUSTER),
         (("collect",), "--hosts-file"),
         (("schema", "house"), "inventory, policy or plan"),
         (("plan",), "INVENTORY"),
