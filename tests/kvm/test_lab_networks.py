@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drsim.errors import LabError
-from executor.lab import cgroup, machine
+from executor.lab import cgroup, extras, machine
 from executor.lab.lab import Lab, take_down
 from executor.lab.pki import Condition
 from executor.lab.state import lab_names, labs_root
@@ -54,6 +55,13 @@ TOPOLOGY = LabTopology(
 def wide(machine_for_labs: None) -> Iterator[Lab]:
     if NAME in lab_names():  # left by a run that was killed
         take_down(labs_root() / NAME)
+    try:
+        for extra in extras.wanted(TOPOLOGY):
+            extras.provide(extra)
+    except LabError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"storage servers and Open vSwitch cannot be fetched: {error}")
     up = Lab.up(checked(TOPOLOGY, "test"))
     yield up
     up.down()
