@@ -11,7 +11,7 @@ from pathlib import Path
 from executor.lab.topology import LabTopology
 
 FABRIC = "fabric"
-"""Group of the lines: they weigh as much as all hosts together, so that a busy host does not slow the network."""
+"""Group of lines, servers and probes: they weigh as much as all hosts together: busy guests do not slow the network."""
 
 _PERIOD_US = 100_000
 
@@ -68,7 +68,8 @@ def make(folder: Path, topology: LabTopology) -> str:
             for each in (base, top):
                 if "cpu" not in (each / "cgroup.subtree_control").read_text().split():
                     (each / "cgroup.subtree_control").write_text("+cpu")
-        _weigh(top, version, 2 * hosts)
+        # Under version 1 it competes with each process of the machine by itself, under version 2 with whole slices.
+        _weigh(top, version, 2 * hosts if version == 1 else 1)
         (top / FABRIC).mkdir(exist_ok=True)
         _weigh(top / FABRIC, version, hosts)
         for host in topology.hosts:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from drsim.errors import LabError
-from executor.lab import namespace
+from executor.lab import cgroup, namespace
 
 UDP_PORT, TCP_PORT = 7001, 7000
 MESSAGE = struct.Struct("<QQ")
@@ -112,8 +112,17 @@ class Probe:
     """
 
     def __init__(self, client_pid: int, folder: Path, addresses: Mapping[str, str]) -> None:
+        group = cgroup.group_of(folder, cgroup.FABRIC)
         self._process = subprocess.Popen(
-            ["nsenter", f"--net=/proc/{client_pid}/ns/net", "--", sys.executable, "-m", "executor.lab.probe"],
+            [
+                *namespace.inside(group),
+                "nsenter",
+                f"--net=/proc/{client_pid}/ns/net",
+                "--",
+                sys.executable,
+                "-m",
+                "executor.lab.probe",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

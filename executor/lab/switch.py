@@ -45,10 +45,15 @@ def bridge_script(run: str, bridge: str) -> str:
 
 
 def port_script(run: str, bridge: str, port: str, vlan: int | None = None) -> str:
-    """Script that plugs an interface into a bridge: all VLANs, or one and untagged at the port."""
+    """Script that plugs an interface into a bridge: all VLANs, or one and untagged at the port.
+
+    In two steps: a switch that is told of both at once keeps to an interface of that name that is there no more.
+    """
     tag = "" if vlan is None else f" tag={vlan}"
     vsctl = f"ovs-vsctl --db='unix:{run}/db.sock' --timeout=10"
-    return f"{vsctl} --if-exists del-port {bridge} {port} -- add-port {bridge} {port}{tag}\nip link set {port} up\n"
+    return (
+        f"{vsctl} --if-exists del-port {bridge} {port}\n{vsctl} add-port {bridge} {port}{tag}\nip link set {port} up\n"
+    )
 
 
 def complete_checksums(pid: int, interface: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drsim.errors import LabError
-from executor.lab import cgroup, machine
+from executor.lab import cgroup, extras, machine
 from executor.lab.lab import Lab, take_down
 from executor.lab.pki import Condition
 from executor.lab.state import lab_names, labs_root
@@ -54,6 +55,13 @@ TOPOLOGY = LabTopology(
 def wide(machine_for_labs: None) -> Iterator[Lab]:
     if NAME in lab_names():  # left by a run that was killed
         take_down(labs_root() / NAME)
+    try:
+        for extra in extras.wanted(TOPOLOGY):
+            extras.provide(extra)
+    except LabError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"storage servers and Open vSwitch cannot be fetched: {error}")
     up = Lab.up(checked(TOPOLOGY, "test"))
     yield up
     up.down()
@@ -174,3 +182,20 @@ def test_each_cluster_has_a_hosts_file_and_an_authority_of_its_own(wide: Lab) ->
     authorities = [(wide.state.folder / "ca" / name / "ca.pem").read_text() for name in ("lab", "south")]
     assert authorities[0] != authorities[1]
     assert (wide.state.host_folder("h3") / "pki" / "ca-cert.pem").read_text() == "".join(authorities)
+
+
+def test_a_host_that_lost_its_power_finds_all_its_networks_again(wide: Lab) -> None:
+    empty = next(host for host in wide.state.hosts if not wide.guests_on(host) and host != "h3")
+    wide.crash(empty)
+    wide.restart(empty)
+    found = [each for each, _ in TOPOLOGY.segments()]
+    for segment, bridge in ((1, "ovs0"), (2, "brx")):
+        assert found[segment].bridge == bridge
+        reach = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'', ('10.20.{0}.1', 9))"
+        script = f"""
+ip address add 10.20.{segment}.250/24 dev {bridge}
+{sys.executable} -c "{reach.format(segment)}"
+for i in $(seq 50); do ip neighbour show 10.20.{segment}.1 | grep -q lladdr && break; sleep 0.1; done
+ip neighbour show 10.20.{segment}.1
+"""
+        assert "lladdr" in wide.run(empty, script), bridge
