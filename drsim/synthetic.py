@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
-from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Network, PageClass, Site, Vm, VmNic
+from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Link, Network, PageClass, Site, Vm, VmNic
 from drsim.policy import Apart, Limits, NotOn, Pin, Policy, RunOn, Together
 
 SIZES = ((1, 2, 0.30), (2, 4, 0.30), (2, 8, 0.16), (4, 16, 0.14), (8, 32, 0.07), (16, 64, 0.03))
@@ -12,7 +16,13 @@ SIZES = ((1, 2, 0.30), (2, 4, 0.30), (2, 8, 0.16), (4, 16, 0.14), (8, 32, 0.07),
 report for Azure (SOSP 2017, doi:10.1145/3132747.3132772)."""
 
 
-def cluster(hosts: int, vms: int, seed: int, *, fill: float = 0.55) -> Inventory:
+TIERS = (("web", 0.5), ("app", 0.35), ("db", 0.15))
+"""Label and share of guests."""
+
+
+def cluster(
+    hosts: int, vms: int, seed: int, *, fill: float = 0.55, sites: int = 1, local_share: float = 0.0
+) -> Inventory:
     """Invent a cluster.
 
     Parameters
@@ -23,6 +33,11 @@ def cluster(hosts: int, vms: int, seed: int, *, fill: float = 0.55) -> Inventory
         Same numbers and seed: same cluster.
     fill : float
         Share of all memory that the guests have configured.
+    sites : int
+        Sites, of equal size, each with shared storage of its own, joined to the first by lines of 10 Gbit/s with
+        round-trip times of 2 to 40 ms.
+    local_share : float
+        Share of the guests whose disk lies on their host.
 
     Returns
     -------
@@ -35,10 +50,12 @@ def cluster(hosts: int, vms: int, seed: int, *, fill: float = 0.55) -> Inventory
     wanted_gib = sum(SIZES[size][1] for size in sizes)
     memory_gib = max(64, 64 * int(np.ceil(wanted_gib / fill / hosts / 64)))
     cores = max(16, 8 * int(np.ceil(sum(SIZES[size][0] for size in sizes) / hosts / 3.0 / 8)))
+    places = tuple(f"site-{number + 1}" for number in range(sites))
+    homes = tuple(places[number * sites // hosts] for number in range(hosts))
     members = tuple(
         Host(
             name=f"host{number:04d}",
-            site="site-1",
+            site=homes[number],
             cores=cores,
             memory_mib=memory_gib * 1024,
             rack=f"rack{number // 20:02d}",
@@ -50,24 +67,44 @@ def cluster(hosts: int, vms: int, seed: int, *, fill: float = 0.55) -> Inventory
     crowd = random.random(hosts) < 0.1
     weight = np.where(crowd, 1.6, 1.0)
     free = np.full(hosts, memory_gib * 1024.0)
+    # From a stream of their own: with other sites or disks the guests stay the same.
+    other = np.random.default_rng((seed, 1))
+    tiers = other.choice([tier for tier, _ in TIERS], size=vms, p=[share for _, share in TIERS])
+    on_host = other.random(vms) < local_share
     guests = []
     for number, size in enumerate(sizes.tolist()):
         vcpus, gib, _ = SIZES[size]
         draw = random.choice(hosts, p=weight / weight.sum())
         home = int(draw) if free[draw] >= gib * 1024 else int(np.argmax(free))
         free[home] -= gib * 1024
-        guests.append(_guest(f"vm{number:05d}", names[home], vcpus, gib * 1024, random))
+        store = f"{names[home]}-disks" if on_host[number] else f"shared-{homes[home]}"
+        guest = _guest(f"vm{number:05d}", names[home], vcpus, gib * 1024, store, random)
+        guests.append(replace(guest, tags=(str(tiers[number]),)))
     return Inventory(
         name=f"synthetic-{hosts}x{vms}-{seed}",
-        sites=(Site(name="site-1"),),
+        sites=tuple(Site(name=place) for place in places),
         hosts=members,
-        datastores=(Datastore(name="shared", kind="nfs", hosts=names),),
+        datastores=(
+            *(
+                Datastore(name=f"shared-{p}", kind="nfs", hosts=tuple(itertools.compress(names, _at(homes, p))))
+                for p in places
+            ),
+            *(Datastore(name=f"{name}-disks", kind="local", hosts=(name,)) for name in names if local_share > 0),
+        ),
         networks=(Network(name="br0", bridge="br0", hosts=names),),
         vms=tuple(guests),
+        links=tuple(
+            Link(a=places[0], b=place, bandwidth_mbit_s=10_000.0, rtt_ms=round(float(other.uniform(2.0, 40.0)), 1))
+            for place in places[1:]
+        ),
     )
 
 
-def _guest(name: str, host: str, vcpus: int, memory_mib: int, random: np.random.Generator) -> Vm:
+def _at(homes: Sequence[str], place: str) -> list[bool]:
+    return [home == place for home in homes]
+
+
+def _guest(name: str, host: str, vcpus: int, memory_mib: int, store: str, random: np.random.Generator) -> Vm:
     used = round(memory_mib * float(random.uniform(0.35, 0.95)), 1)
     hot = round(max(1.0, used * float(random.uniform(0.005, 0.06))), 1)
     return Vm(
@@ -77,7 +114,7 @@ def _guest(name: str, host: str, vcpus: int, memory_mib: int, random: np.random.
         memory_mib=memory_mib,
         cpu_demand_cores=round(vcpus * float(random.beta(1.2, 4.0)), 3),
         memory_used_mib=used,
-        disks=(Disk(name="vda", datastore="shared", size_mib=20480.0),),
+        disks=(Disk(name="vda", datastore=store, size_mib=20480.0),),
         nics=(VmNic(network="br0"),),
         dirty=(
             PageClass(size_mib=hot, dirty_rate_mib_s=round(hot * float(random.uniform(0.1, 1.0)), 2)),
