@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from drsim.errors import LabError
@@ -230,7 +231,8 @@ def doctor(
     findings = (*examiner.examine(), *(examiner.examine_extras(wanted, fetch=install) if wanted else ()))
     table = Table("", "what", "says", "what to do", box=None)
     for finding in findings:
-        table.add_row("ok" if finding.ok else "--", finding.name, finding.says, "" if finding.ok else finding.remedy)
+        remedy = "" if finding.ok else escape(finding.remedy)
+        table.add_row("ok" if finding.ok else "--", finding.name, escape(finding.says), remedy)
     _print(table)
 
 
