@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from drsim.canonical import fingerprint
 from drsim.errors import Problem
-from drsim.inventory import fingerprint
 
 GENESIS = "0" * 64
 """Hash before the first record."""

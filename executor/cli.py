@@ -325,7 +325,7 @@ def lab_record(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from executor.lab.matrix import read_matrix
-    from executor.recording import Step, record_matrix
+    from executor.record import Step, record_matrix
 
     wanted = read_matrix(matrix)
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))

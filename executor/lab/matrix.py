@@ -103,8 +103,9 @@ class Matrix:
         Single trials beside: fields that differ from the base.
     repeat : int
         How often each is done.
-    seed : int
-        Of the order: trials of the same guest are shuffled, so that what drifts does not fall on one factor.
+    seed : int or None
+        Of the order: trials of the same guest are shuffled, so that what drifts does not fall on one factor; without
+        a seed they keep the order in which they are written.
     other_load_cores : float
         It waits while others keep more cores than this busy.
     timeout_s : float
@@ -116,7 +117,7 @@ class Matrix:
     design: dict[str, list[Any]] = field(default_factory=dict)
     also: tuple[dict[str, Any], ...] = ()
     repeat: Annotated[int, Ge(1)] = 1
-    seed: int = 1
+    seed: int | None = 1
     other_load_cores: Annotated[float, Gt(0)] = 0.5
     timeout_s: Annotated[float, Gt(0)] = 120.0
 
@@ -141,13 +142,13 @@ class Matrix:
 
     def runs(self) -> tuple[Run, ...]:
         """Everything to be done, in order: guest by guest, shuffled within."""
-        rng = random.Random(self.seed)
         runs = [
             Run(key=_key(trial, repetition), trial=trial, repetition=repetition)
             for trial in self.trials()
             for repetition in range(1, self.repeat + 1)
         ]
-        rng.shuffle(runs)
+        if self.seed is not None:
+            random.Random(self.seed).shuffle(runs)
         return tuple(sorted(runs, key=lambda run: run.trial.machine))
 
     def topology(self) -> LabTopology:

@@ -28,16 +28,16 @@ MATRIX = Matrix(
 def test_what_was_broken_off_is_taken_up_and_nothing_is_done_twice(
     machine_for_labs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from executor import record, recording
+    from executor import observe, record
 
-    monkeypatch.setattr(record, "SETTLE_S", 0.3)
+    monkeypatch.setattr(observe, "SETTLE_S", 0.3)
     first, second = MATRIX.runs()
     # As a recording leaves it that was killed while it wrote its second row.
     seen = {"status": "moved", "broken": False, "lost": 0, "bad_pages": 0, "bad_blocks": 0, "other_during_cores": 0.0}
-    done = {"run": first.key, **recording.flat(first.trial), **seen, "cores": 2}
+    done = {"run": first.key, **record.flat(first.trial), **seen, "cores": 2}
     (tmp_path / "rows.jsonl").write_text(json.dumps(done) + '\n{"run": "half a li')
-    steps: list[recording.Step] = []
-    rows = recording.record_matrix(MATRIX, tmp_path, steps.append)
+    steps: list[record.Step] = []
+    rows = record.record_matrix(MATRIX, tmp_path, steps.append)
     assert "recorded" not in lab_names()
     assert [row["run"] for row in rows] == [first.key, second.key]
     assert (steps[0].done, steps[-1].done, steps[-1].all) == (1, 2, 2)
@@ -53,17 +53,17 @@ def test_what_was_broken_off_is_taken_up_and_nothing_is_done_twice(
     assert table["bandwidth_mbit_s"].isna().all()
     text = (tmp_path / "README.md").read_text()
     assert all(f"| `{column}` |" in text for column in table.columns)
-    assert recording.record_matrix(MATRIX, tmp_path) == rows  # nothing is left: no lab comes up
+    assert record.record_matrix(MATRIX, tmp_path) == rows  # nothing is left: no lab comes up
 
 
 def test_a_recording_that_is_stopped_takes_its_lab_down(machine_for_labs: None, tmp_path: Path) -> None:
-    from executor import recording
+    from executor import record
 
-    def stop(step: recording.Step) -> None:
+    def stop(step: record.Step) -> None:
         if step.says.startswith("booting"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        recording.record_matrix(MATRIX, tmp_path, stop)
+        record.record_matrix(MATRIX, tmp_path, stop)
     assert "recorded" not in lab_names()
-    assert recording.read_rows(tmp_path / "rows.jsonl") == []
+    assert record.read_rows(tmp_path / "rows.jsonl") == []
