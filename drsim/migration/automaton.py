@@ -20,6 +20,7 @@ from typing import Literal
 from drsim.inventory import Vm
 from drsim.migration.dirty import Bitmap
 from drsim.migration.guest import load
+from drsim.migration.leg import Leg, net_rate, wait_s
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
 from drsim.migration.postcopy import Pull, blackout_s, pull
@@ -84,6 +85,8 @@ class Migration:
         Time that the guest lost beside it, to throttling and to pages that it had to wait for.
     faults : float
         Pages that it had to ask for.
+    last_rate_mib_s : float
+        Rate at which memory was sent last.
     converges : bool
         False as soon as it is clear that pre-copy alone cannot keep the downtime limit, unless post-copy ends it.
     """
@@ -124,7 +127,7 @@ class Migration:
         self._looks = 0
         self._last_rest = math.inf
         self._tick_rest = math.inf
-        self._last_rate = 0.0
+        self.last_rate_mib_s = 0.0
         self._zero_left = 0.0  # share of the zeros that the first pass has not looked at
         self._fresh = 0.0  # found newly dirty at the last look, MiB
         self._on_target = False
@@ -179,6 +182,18 @@ class Migration:
             case _:
                 return 0.0
 
+    @property
+    def leg(self) -> Leg:
+        """What is being sent now, as plain numbers; only while `limit_mib_s` is positive."""
+        writes = self._load.disk_write_mib_s
+        match self.phase:
+            case "memory":
+                return self._memory_leg(writes)
+            case "disks":
+                return Leg(self._left_mib, writes, self._parameters.mirror_share)
+            case _:
+                return Leg(self._left_mib)
+
     def wait_s(self, rate_mib_s: float) -> float:
         """Return the time until the next thing happens if the rate stays as it is, seconds.
 
@@ -187,53 +202,62 @@ class Migration:
         rate_mib_s : float
             Data rate granted, positive and not above `limit_mib_s` where that is positive; unused elsewhere.
         """
-        match self.phase:
-            case "memory":
-                wait_s = self._pass_wait_s(self._memory_rate(rate_mib_s))
-                at_s = min(self._switch_s, self._throttle.next_tick_s)
-                return wait_s if at_s == math.inf else min(wait_s, max(0.0, at_s - self._memory_s))
-            case "disks":
-                return self._left_mib / (rate_mib_s - self._held_back_writes(rate_mib_s))
-            case "switchover" | "push":
-                return self._left_mib / rate_mib_s
-            case _:
-                return self._left_s
+        return wait_s(self.leg, 0.0, 0.0, rate_mib_s) if self.limit_mib_s > 0.0 else self._left_s
 
     def advance(self, time_s: float, rate_mib_s: float) -> None:
         """Let time pass in which nothing happens; `rate_mib_s` as for `wait_s`."""
+        if self.limit_mib_s > 0.0:
+            net = net_rate(self.leg, rate_mib_s)
+            rose = self.phase == "memory" and net > self.last_rate_mib_s
+            self.sent(time_s, rate_mib_s * time_s, net * time_s, rate_mib_s, net, rose)
+            return
         self.elapsed_s += time_s
+        self._left_s -= time_s
+        if self.phase == "resume":
+            self.downtime_s += time_s
+
+    def sent(
+        self, time_s: float, sent_mib: float, net_mib: float, least_mib_s: float, last_mib_s: float, rose: bool
+    ) -> None:
+        """Let time pass in which it sends and nothing happens, at rates that may have changed meanwhile.
+
+        Parameters
+        ----------
+        time_s : float
+            How long.
+        sent_mib, net_mib : float
+            What was sent, and its part of what the leg is about.
+        least_mib_s : float
+            Lowest rate that it had.
+        last_mib_s : float
+            Rate at which the leg went at the end.
+        rose : bool
+            Whether that rate ever became higher than it was before.
+        """
+        self.elapsed_s += time_s
+        self.sent_mib += sent_mib
         match self.phase:
             case "memory":
-                self.sent_mib += rate_mib_s * time_s
-                memory_rate = self._memory_rate(rate_mib_s)
-                self._gone += memory_rate * time_s / self._bitmap.wire_mib
+                self._gone += net_mib / self._bitmap.wire_mib
                 self._pass_s += time_s
                 self._memory_s += time_s
-                self._memory_mib += memory_rate * time_s
+                self._memory_mib += net_mib
                 self.held_back_s += (1.0 - self._throttle.pace) * time_s
-                if memory_rate > self._last_rate:
+                if rose:
                     self._last_rest = math.inf  # What did not shrink at a lower rate may shrink at this one.
-                self._last_rate = memory_rate
+                self.last_rate_mib_s = last_mib_s
             case "disks":
-                self.sent_mib += rate_mib_s * time_s
-                self._left_mib -= (rate_mib_s - self._held_back_writes(rate_mib_s)) * time_s
-                if self._load.disk_write_mib_s > self._parameters.mirror_share * rate_mib_s:
+                self._left_mib -= net_mib
+                if self._load.disk_write_mib_s > self._parameters.mirror_share * least_mib_s:
                     # Writes that end on both ends hold the guest back instead.
                     self.converges = self.converges and self._options.synchronous_writes
             case "switchover":
-                self.sent_mib += rate_mib_s * time_s
                 self.downtime_s += time_s
                 self.qemu_downtime_s += time_s
-                self._left_mib -= rate_mib_s * time_s
-            case "resume":
-                self.downtime_s += time_s
-                self._left_s -= time_s
-            case "push":
-                self.sent_mib += rate_mib_s * time_s
-                self._left_mib -= rate_mib_s * time_s
-                self._push_s += time_s
+                self._left_mib -= net_mib
             case _:
-                self._left_s -= time_s
+                self._left_mib -= net_mib
+                self._push_s += time_s
 
     def happen(self) -> None:
         """Do what was due after `wait_s`: end the pass or the phase."""
@@ -272,29 +296,26 @@ class Migration:
         self._memory_limit = rate_mib_s
         self.limit_mib_s = min(self._rates.line_mib_s, rate_mib_s + self._load.disk_write_mib_s)
 
-    def _memory_rate(self, rate_mib_s: float) -> float:
-        """Part of the rate that memory gets: two connections share fairly, so the mirror takes no more than half."""
-        return min(rate_mib_s - min(self._load.disk_write_mib_s, rate_mib_s / 2.0), self._memory_limit)
-
-    def _held_back_writes(self, rate_mib_s: float) -> float:
-        """Rate of guest writes while the disks are copied."""
-        return min(self._load.disk_write_mib_s, self._parameters.mirror_share * rate_mib_s)
-
-    def _pass_wait_s(self, memory_rate: float) -> float:
-        p = self._parameters
-        wire = self._bitmap.wire_mib
-        empty_s = (1.0 - self._gone) * wire / memory_rate
+    def _memory_leg(self, writes: float) -> Leg:
+        p, wire = self._parameters, self._bitmap.wire_mib
+        at_s = min(self._switch_s, self._throttle.next_tick_s)
+        # Two connections share fairly, so the mirror takes no more than half.
+        left, until_s = (1.0 - self._gone) * wire, at_s - self._memory_s
         if p.full_passes:
-            return max(0.0, empty_s)
-        share_left = memory_rate * self._max_downtime_s / self._bitmap.rest_mib
-        fits_s = max(0.0, (1.0 - share_left - self._gone) * wire / memory_rate)
-        # The rate, and so what fits, is not known before the first window has ended.
-        fits_s = max(fits_s, p.window_s - self._memory_s)
-        # The first end of a turn, counted from the last look, at which it fits.
-        turn_s = self._turn_s(memory_rate)
-        turns = max(1, math.ceil((self._pass_s + fits_s) / turn_s - 1e-9))
-        fits_s = max(0.0, turns * turn_s - self._pass_s)
-        return max(0.0, min(fits_s, empty_s))
+            return Leg(left, writes, 0.5, self._memory_limit, until_s=until_s)
+        return Leg(
+            left,
+            writes,
+            0.5,
+            self._memory_limit,
+            self._max_downtime_s * wire / self._bitmap.rest_mib,
+            p.window_s - self._memory_s,
+            self._pass_s,
+            p.turn_s,
+            p.window_s,
+            0.999 * self._rates.cap_mib_s,
+            until_s,
+        )
 
     def _turn(self) -> None:
         """Do what is due during memory transfer: post-copy, a look by the timer, or the end of a pass."""
@@ -336,7 +357,7 @@ class Migration:
         self._look()
         rest = self._bitmap.rest_mib
         rate_known = self._memory_s >= p.window_s - SOON_S
-        over = rest - self._last_rate * self._max_downtime_s
+        over = rest - self.last_rate_mib_s * self._max_downtime_s
         fits = rest < ONE_PAGE_MIB or (rate_known and over < 0.0)
         stuck = rate_known and over > PATIENCE * (self._last_rest - rest) and self._outrun()
         hopeless = (stuck and (self._throttle.exhausted or rest <= 0.0)) or self.passes >= p.most_passes
@@ -358,8 +379,8 @@ class Migration:
         """
         shortest_s = self._max_downtime_s
         if not self._parameters.full_passes:
-            shortest_s = min(shortest_s, self._turn_s(self._last_rate))
-        return self._bitmap.burst_mib(shortest_s, self._throttle.pace) >= self._last_rate * shortest_s
+            shortest_s = min(shortest_s, self._turn_s(self.last_rate_mib_s))
+        return self._bitmap.burst_mib(shortest_s, self._throttle.pace) >= self.last_rate_mib_s * shortest_s
 
     def _turn_s(self, memory_rate: float) -> float:
         """Time between two looks of QEMU at what is left."""

@@ -303,7 +303,7 @@ def copy_disks(
 def _pass_time(
     wire: Floats, rate: Floats, rest: Floats, limit_s: Floats, memory_s: Floats, turn: Floats, p: Parameters
 ) -> Floats:
-    """``Migration._pass_wait_s`` at the start of a pass."""
+    """`drsim.migration.leg.wait_s` at the start of a pass."""
     empty = wire / rate
     if p.full_passes:
         return empty

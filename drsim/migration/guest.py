@@ -98,7 +98,7 @@ def load(vm: Vm, copy_disks: Collection[str], parameters: Parameters, options: O
         data_mib=data,
         classes=classes,
         disk_mib=sum(copied_mib(disk) for disk in disks),
-        disk_write_mib_s=sum(disk.write_rate_mib_s for disk in disks),
+        disk_write_mib_s=sum((disk.write_rate_mib_s for disk in disks), 0.0),
         disks=len(disks),
         data_wire=data_wire,
         first_wire=(data * data_wire + zero * p.zero_page_bytes / PAGE_BYTES) / memory,

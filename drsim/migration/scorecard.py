@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from drsim.migration.calibration import Calibration
 from drsim.migration.observation import MEASURES, Observation, foresee
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BANDS = {
     "total_time_s": ("total_time_low_s", "total_time_high_s"),
@@ -36,6 +39,8 @@ def scorecard(observations: Sequence[Observation], calibration: Calibration) -> 
         ``predicted``, ``actual``, ``error_share`` (predicted over actual less 1), ``low``, ``high`` (90 % band),
         ``covered``, ``in_range``; in the order of time where it is known.
     """
+    import pandas as pd
+
     rows = []
     for one, said in zip(observations, foresee(observations, calibration.parameters), strict=True):
         banded = calibration.with_bands(
@@ -82,6 +87,8 @@ def summary(card: pd.DataFrame, *, window: int | None = None) -> pd.DataFrame:
         Columns: ``measure``, ``n``, ``bias`` (median signed error), ``median``, ``p90`` (of the absolute errors), all
         as shares, and ``coverage`` of the bands; with `window` also ``at`` and ``number`` of the last one.
     """
+    import pandas as pd
+
     rows = []
     for measure, part in card.groupby("measure", sort=False):
         error, covered = part["error_share"].to_numpy(float), part["covered"].to_numpy(float)

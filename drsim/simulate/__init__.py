@@ -2,6 +2,7 @@
 
 from drsim.simulate.network import fair_share
 from drsim.simulate.play import simulate, trace
-from drsim.simulate.result import Event, LinkUse, Simulation
+from drsim.simulate.result import Event, Simulation
+from drsim.simulate.use import LinkUse
 
 __all__ = ["Event", "LinkUse", "Simulation", "fair_share", "simulate", "trace"]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import simpy
 
 from drsim import migration
 from drsim.errors import PlanError, Problem
 from drsim.inventory import Inventory, Vm
-from drsim.migration import DEFAULT, Migration, Options, Parameters, TracePoint, prediction
+from drsim.migration import DEFAULT, Migration, Options, Parameters, Phase, TracePoint, prediction
 from drsim.plan import Move
 from drsim.policy import Limits
-from drsim.simulate.lines import Flow, Lines
+from drsim.simulate.carry import Process, carry
+from drsim.simulate.compiled import PAYS_FROM
+from drsim.simulate.lines import Lines
 from drsim.simulate.result import Event, EventKind, Simulation
 from drsim.topology import Path, Topology
 
-Process = Generator[simpy.Event, Any, None]
-
 
 def simulate(
-    inventory: Inventory, moves: Sequence[Move], limits: Limits, parameters: Parameters = DEFAULT
+    inventory: Inventory,
+    moves: Sequence[Move],
+    limits: Limits,
+    parameters: Parameters = DEFAULT,
+    *,
+    starts_s: Mapping[str, float] | None = None,
 ) -> Simulation:
     """Play moves in their waves and return what became of them.
 
@@ -39,6 +43,8 @@ def simulate(
         waves are played as they are.
     parameters : Parameters
         Constants of the hosts.
+    starts_s : mapping of str to float, optional
+        When each move starts, by its id, seconds; in place of waves.
 
     Returns
     -------
@@ -53,7 +59,6 @@ def simulate(
     """
     topology = Topology(inventory)
     env = simpy.Environment()
-    lines = Lines(env, topology.capacity_mbit_s, parameters.goodput, parameters.return_share)
     events: list[Event] = []
 
     def tell(kind: EventKind, move: Move | None, text: str) -> None:
@@ -67,6 +72,14 @@ def simulate(
         cap = limits.bandwidth_mbit_s if move.bandwidth_mbit_s is None else move.bandwidth_mbit_s
         runs[move.id] = _begin(_guest(inventory, move), paths[move.id], move, cap, parameters)
         waves.setdefault(move.wave, []).append(move)
+    lines = Lines(
+        env,
+        topology.capacity_mbit_s,
+        parameters.goodput,
+        parameters.return_share,
+        longest=max((len(path.edges) for path in paths.values()), default=2),
+        fast=len(moves) >= PAYS_FROM,
+    )
     starts: dict[str, float] = {}
 
     def plan() -> Process:
@@ -79,7 +92,16 @@ def simulate(
             )
             tell("wave_end", None, f"wave {wave} has ended")
 
-    env.process(plan())
+    def at(move: Move, start_s: float) -> Process:
+        yield env.timeout(start_s)
+        starts[move.id] = env.now
+        yield from _migrate(env, lines, move, paths[move.id], runs[move.id], tell)
+
+    if starts_s is None:
+        env.process(plan())
+    else:
+        for move in moves:
+            env.process(at(move, starts_s[move.id]))
     env.run()
     predictions = {move.id: prediction(runs[move.id], starts[move.id]) for move in moves}
     return Simulation(
@@ -87,7 +109,7 @@ def simulate(
         predictions=predictions,
         makespan_s=max((p.end_s for p in predictions.values()), default=0.0),
         events=tuple(events),
-        link_use=tuple(lines.samples),
+        link_use=lines.uses(),
     )
 
 
@@ -118,29 +140,14 @@ def _migrate(
     run: Migration,
     tell: Callable[[EventKind, Move | None, str], None],
 ) -> Process:
-    """Live one migration: wait for what it does next, at the rate it has; begin anew whenever that rate changes."""
+    """Live one migration, and tell what people want to know of it."""
     tell("start", move, f"{move.vm} leaves {move.source} for {move.target}")
-    me = env.active_process
-    assert me is not None  # a generator of SimPy's runs only as a process
-    flow = Flow(path.edges, me)
-    while not run.done:
-        lines.limit(flow, run.limit_mib_s)
-        began_s, rate = env.now, flow.rate_mib_s
-        try:
-            if run.limit_mib_s > 0.0 and rate == 0.0:
-                yield env.event()  # never comes: the first share interrupts
-            wait_s = run.wait_s(rate)
-            yield env.timeout(wait_s)
-        except simpy.Interrupt:
-            if rate > 0.0:
-                run.advance(env.now - began_s, rate)
-            continue
-        phase = run.phase
-        run.advance(wait_s, rate)
-        run.happen()
-        if run.phase == "switchover" and phase != "switchover":
+
+    def became(phase: Phase) -> None:
+        if phase == "switchover":
             tell("switchover", move, f"{move.vm} stops on {move.source}, {run.remaining_mib:.1f} MiB are left to send")
-    lines.limit(flow, 0.0)
+
+    yield from carry(env, lines, path.edges, run, became)
     tell("end", move, f"{move.vm} runs on {move.target}")
 
 

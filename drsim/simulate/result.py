@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal
 
 from drsim.plan import Move, Prediction
+from drsim.simulate.use import LinkUses
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EventKind = Literal["wave_start", "start", "switchover", "end", "wave_end"]
 
@@ -36,26 +38,6 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkUse:
-    """Use of a line from this time until its next sample.
-
-    Parameters
-    ----------
-    edge : str
-        Directed line, named as in `drsim.topology.Path`.
-    time_s : float
-        Seconds after the start of the plan.
-    used_mbit_s, capacity_mbit_s : float
-        Of the line rate, protocol headers included.
-    """
-
-    edge: str
-    time_s: float
-    used_mbit_s: float
-    capacity_mbit_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
     """A plan as it was played.
 
@@ -69,7 +51,7 @@ class Simulation:
         End of the last migration.
     events : tuple of Event
         In the order of time.
-    link_use : tuple of LinkUse
+    link_use : sequence of LinkUse
         A sample of each line whenever its use changed, in the order of time.
     """
 
@@ -77,7 +59,7 @@ class Simulation:
     predictions: Mapping[str, Prediction]
     makespan_s: float
     events: tuple[Event, ...]
-    link_use: tuple[LinkUse, ...]
+    link_use: LinkUses
 
     def to_frames(self) -> dict[str, pd.DataFrame]:
         """Return the simulation as tables.
@@ -88,6 +70,8 @@ class Simulation:
             ``migrations``: a row a move, in the order given, with start and end, ready for a Gantt chart;
             ``events``: a row an event; ``link_use``: a row a sample. Units are in the names of the columns.
         """
+        import pandas as pd
+
         migrations = pd.DataFrame(
             [
                 (
@@ -106,8 +90,4 @@ class Simulation:
             [(e.time_s, e.kind, e.move_id, e.text) for e in self.events],
             columns=["time_s", "kind", "move_id", "text"],
         )
-        link_use = pd.DataFrame(
-            [(u.edge, u.time_s, u.used_mbit_s, u.capacity_mbit_s) for u in self.link_use],
-            columns=["edge", "time_s", "used_mbit_s", "capacity_mbit_s"],
-        )
-        return {"migrations": migrations, "events": events, "link_use": link_use}
+        return {"migrations": migrations, "events": events, "link_use": self.link_use.to_frame()}

@@ -20,7 +20,8 @@ import simpy
 from drsim.inventory import PageClass, Vm
 from drsim.migration import G5K, Migration, Parameters
 from drsim.migration.bands import band
-from drsim.simulate.lines import Flow, Lines
+from drsim.simulate.carry import carry
+from drsim.simulate.lines import Lines
 from drsim.topology import Path
 from tests.benchmarks.errors import errors
 
@@ -69,24 +70,7 @@ def _live(
         parameters=parameters,
         line_mbit_s=rate_mbit_s,
     )
-    me = env.active_process
-    assert me is not None
-    flow = Flow((f"{row.src}>", f">{row.dst}"), me)
-    while not run.done:
-        lines.limit(flow, run.limit_mib_s)
-        began_s, rate = env.now, flow.rate_mib_s
-        try:
-            if run.limit_mib_s > 0.0 and rate == 0.0:
-                yield env.event()
-            wait_s = run.wait_s(rate)
-            yield env.timeout(wait_s)
-        except simpy.Interrupt:
-            if rate > 0.0:
-                run.advance(env.now - began_s, rate)
-            continue
-        run.advance(wait_s, rate)
-        run.happen()
-    lines.limit(flow, 0.0)
+    yield from carry(env, lines, (f"{row.src}>", f">{row.dst}"), run)
     ends[number] = env.now
 
 

@@ -1,0 +1,64 @@
+"""One migration as a process of SimPy's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import simpy
+
+from drsim.migration import Migration, Phase
+from drsim.simulate.lines import Lines
+
+Process = Generator[simpy.Event, Any, None]
+
+
+def carry(
+    env: simpy.Environment,
+    lines: Lines,
+    edges: tuple[str, ...],
+    run: Migration,
+    became: Callable[[Phase], None] | None = None,
+) -> Process:
+    """Live one migration from its present state to its end.
+
+    Parameters
+    ----------
+    env, lines : simpy.Environment, Lines
+        Where.
+    edges : tuple of str
+        Lines that it crosses.
+    run : Migration
+        Its course; up to date whenever the process ends, interrupted or not.
+    became : callable, optional
+        Told each phase that it enters.
+
+    Raises
+    ------
+    simpy.Interrupt
+        If somebody interrupted it.
+    """
+    flow = lines.open(edges)
+    try:
+        while not run.done:
+            lines.limit(flow, run.limit_mib_s)
+            if run.limit_mib_s > 0.0:
+                over = lines.send(flow, run)
+                try:
+                    yield over
+                finally:
+                    lines.sent(flow, run)
+            else:
+                began_s, wait_s = env.now, run.wait_s(0.0)
+                try:
+                    yield env.timeout(wait_s)
+                except simpy.Interrupt:
+                    run.advance(env.now - began_s, 0.0)
+                    raise
+                run.advance(wait_s, 0.0)
+            phase = run.phase
+            run.happen()
+            if became is not None and run.phase != phase:
+                became(run.phase)
+    finally:
+        lines.close(flow)

@@ -1,0 +1,95 @@
+// Concurrent live migrations in SimGrid: reads hosts and migrations, prints when each one ended.
+//
+//   migrations INPUT > OUTPUT
+//
+// INPUT, text: "H"; then H lines "rate_mbit_s" (a host's card, each direction, behind a non-blocking switch);
+// "M"; then M lines "start_s source target memory_mib dirty_mib_s". OUTPUT: M lines "start_s end_s", in the order of
+// the input, then "wall_s SECONDS" for the simulation alone.
+#include <simgrid/plugins/live_migration.h>
+#include <simgrid/s4u.hpp>
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace sg4 = simgrid::s4u;
+
+struct Job {
+  double start;
+  int source, target;
+  double memory_mib, dirty_mib_s;
+  double began = 0.0, ended = 0.0;
+};
+
+constexpr double SPEED = 1e9;        // flop/s of a host
+constexpr double MIB = 1048576.0;
+
+int main(int argc, char** argv)
+{
+  sg4::Engine engine(&argc, argv);
+  sg_vm_live_migration_plugin_init();
+  std::ifstream in(argv[1]);
+  int hosts, jobs;
+  in >> hosts;
+  std::vector<double> rate(hosts);
+  for (auto& r : rate)
+    in >> r;
+  in >> jobs;
+  std::vector<Job> job(jobs);
+  for (auto& j : job)
+    in >> j.start >> j.source >> j.target >> j.memory_mib >> j.dirty_mib_s;
+
+  auto* zone = sg4::create_full_zone("zone");
+  std::vector<sg4::Host*> host(hosts);
+  std::vector<sg4::Link*> up(hosts), down(hosts);
+  for (int h = 0; h < hosts; h++) {
+    // Cores enough: no guest waits for a CPU.
+    host[h] = zone->create_host("h" + std::to_string(h), SPEED)->set_core_count(4096);
+    up[h]   = zone->create_link("u" + std::to_string(h), rate[h] * 1e6 / 8)->set_latency(5e-5)->seal();
+    down[h] = zone->create_link("d" + std::to_string(h), rate[h] * 1e6 / 8)->set_latency(5e-5)->seal();
+  }
+  // Only the routes that are used: a full table of a thousand hosts would be a million of them. Migrations answer by
+  // the way back.
+  std::vector<std::vector<bool>> known(hosts, std::vector<bool>(hosts, false));
+  for (auto const& j : job) {
+    for (auto [a, b] : {std::pair(j.source, j.target), std::pair(j.target, j.source)}) {
+      if (known[a][b])
+        continue;
+      known[a][b] = true;
+      zone->add_route(host[a]->get_netpoint(), host[b]->get_netpoint(), nullptr, nullptr,
+                      std::vector<sg4::LinkInRoute>{sg4::LinkInRoute(up[a]), sg4::LinkInRoute(down[b])}, false);
+    }
+  }
+  zone->seal();
+
+  for (int n = 0; n < jobs; n++) {
+    auto& j = job[n];
+    sg4::Actor::create("m" + std::to_string(n), host[j.source], [&j, &host, n]() {
+      sg4::this_actor::sleep_until(j.start);
+      auto* vm = host[j.source]->create_vm("vm" + std::to_string(n), 1);
+      vm->set_ramsize(static_cast<size_t>(j.memory_mib * MIB));
+      vm->start();
+      // Dirtying is a share of the migration speed for each flop: the speed is set so high that it caps nothing.
+      constexpr double FAST = 1e12;
+      sg_vm_set_migration_speed(vm, FAST);
+      sg_vm_set_dirty_page_intensity(vm, j.dirty_mib_s * MIB / FAST);
+      sg_vm_set_working_set_memory(vm, static_cast<sg_size_t>(0.9 * j.memory_mib * MIB));
+      // Pages are dirtied by what an actor of the guest computes.
+      if (j.dirty_mib_s > 0.0)
+        sg4::Actor::create("load" + std::to_string(n), vm, []() { sg4::this_actor::execute(1e18); });
+      sg4::this_actor::sleep_for(0.0);
+      j.began = sg4::Engine::get_clock();
+      sg_vm_migrate(vm, host[j.target]);
+      j.ended = sg4::Engine::get_clock();
+      vm->destroy();
+    });
+  }
+  auto before = std::chrono::steady_clock::now();
+  engine.run();
+  double wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
+  for (auto const& j : job)
+    std::printf("%.9f %.9f\n", j.began, j.ended);
+  std::printf("wall_s %.6f\n", wall);
+}
