@@ -17,6 +17,7 @@ help:
 .venv/.core: pyproject.toml .ci/venv
 	@.ci/venv
 	@$(PIP) .
+	@$(BIN)/python -m drsim.warm
 	@touch $@
 
 .venv/.notebook: .venv/.core

@@ -264,12 +264,20 @@ def mount_commands() -> None:
     DrsimError
         If the module found under its name is not drsim's: another distribution may have installed one over it.
     """
+    if sys.argv[1:2] and sys.argv[1] in {
+        command.name or _verb(command.callback) for command in app.registered_commands
+    }:
+        return  # it is known here: what acts need not be loaded
     for point in entry_points(group=COMMANDS_GROUP):
         try:
             add_commands = point.load()
         except (ImportError, AttributeError) as error:
             raise DrsimError(shadowed(point.module, error)) from error
         add_commands(app)
+
+
+def _verb(callback: Any) -> str:
+    return str(callback.__name__).replace("_", "-")
 
 
 def shadowed(module: str, error: Exception) -> str:

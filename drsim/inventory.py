@@ -7,14 +7,13 @@ What was configured and what was measured are two fields, never one; ``None`` me
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
+from drsim.canonical import fingerprint
 from drsim.units import About
 
 FORMAT_VERSION = 1
@@ -233,22 +232,4 @@ class Inventory:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical form: two inventories are equal exactly if their fingerprints are."""
-        return fingerprint(asdict(self))
-
-
-def fingerprint(value: object) -> str:
-    """SHA-256 of a value of plain JSON types in canonical form: sorted keys, no spaces, 1.0 written as 1."""
-
-    def plain(part: object) -> object:
-        match part:
-            case dict():
-                return {key: plain(item) for key, item in part.items()}
-            case list() | tuple():
-                return [plain(item) for item in part]
-            case float() if part.is_integer():
-                return int(part)
-            case _:
-                return part
-
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+        return fingerprint(self)

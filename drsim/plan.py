@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from drsim.inventory import Inventory, fingerprint
+from drsim.canonical import fingerprint
+from drsim.inventory import Inventory
 from drsim.placement import Placement
 from drsim.policy import Objective, Policy
 from drsim.transfer import Transfer
@@ -130,7 +131,7 @@ class Plan:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the whole plan in canonical form, its inventory included."""
-        return fingerprint(asdict(self))
+        return fingerprint(self)
 
 
 def replay(moves: tuple[Move, ...], placement: Placement) -> Placement:

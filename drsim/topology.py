@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from drsim.inventory import Host, Inventory
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 DEFAULT_NIC_MBIT_S = 1000.0
 """Rate taken for a host whose cards are not known: gigabit Ethernet, the slowest card still sold in servers."""
@@ -67,6 +69,8 @@ class Topology:
 
     @cached_property
     def _graph(self) -> nx.Graph[str]:
+        import networkx as nx
+
         graph: nx.Graph[str] = nx.Graph()
         graph.add_nodes_from(host.site for host in self._hosts.values())
         for link in self._links:
@@ -85,6 +89,8 @@ class Topology:
         a, b = self._hosts[source].site, self._hosts[target].site
         edges, rtt_ms, kept = [f"{source}>"], 0.0, 1.0
         if a != b:
+            import networkx as nx
+
             try:
                 sites = nx.shortest_path(self._graph, a, b, weight="weight")
             except (nx.NetworkXNoPath, nx.NodeNotFound):

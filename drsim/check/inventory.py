@@ -7,14 +7,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import networkx as nx
 
 from drsim.check.violation import SLACK
 from drsim.errors import Problem
 from drsim.inventory import Inventory
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def problem(place: str, field: str | None, expected: str, remedy: str) -> Problem:
@@ -186,6 +187,10 @@ def _amounts(inventory: Inventory) -> Iterator[Problem]:
 
 
 def _links(inventory: Inventory) -> Iterator[Problem]:
+    if not inventory.links:
+        return
+    import networkx as nx
+
     sites = {site.name for site in inventory.sites}
     graph: nx.Graph[str] = nx.Graph()
     for link in inventory.links:

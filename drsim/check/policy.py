@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from drsim.check.inventory import problem
 from drsim.errors import Problem
 from drsim.inventory import Inventory
 from drsim.policy import Apart, NotOn, Pin, Policy, Rule, RunOn, Together, select_hosts, select_vms
 from drsim.transfer import contradictions
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def policy_problems(policy: Policy, inventory: Inventory) -> tuple[Problem, ...]:
@@ -63,15 +64,25 @@ def _manners(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
             yield problem(place, "ladder", expected, "Leave out hybrid, or the settings that exclude it.")
 
 
+def _joined(must: Sequence[Rule], inventory: Inventory) -> list[tuple[set[str], set[str]]]:
+    """Return guests that rules keep together, whole groups of them, and the rules."""
+    together = [rule for rule in must if isinstance(rule, Together)]
+    if not together:
+        return []
+    import networkx as nx
+
+    graph: nx.Graph[str] = nx.Graph()
+    for rule in together:
+        names = [vm.name for vm in select_vms(rule.vms, inventory)]
+        graph.add_edges_from(itertools.pairwise(names), rule=rule.name)
+    edges: Any = graph.edges(data="rule")
+    return [(group, {rule for a, _, rule in edges if a in group}) for group in nx.connected_components(graph)]
+
+
 def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     must: list[Rule] = [rule for rule in policy.rules if rule.strength == "must"]
-    graph: nx.Graph[str] = nx.Graph()
-    graph.add_nodes_from(vm.name for vm in inventory.vms)
-    for rule in must:
-        if isinstance(rule, Together):
-            names = [vm.name for vm in select_vms(rule.vms, inventory)]
-            graph.add_edges_from(itertools.pairwise(names), rule=rule.name)
-    group_of = {name: group for group in nx.connected_components(graph) if len(group) > 1 for name in group}
+    groups = _joined(must, inventory)
+    group_of = {name: group for group, _ in groups for name in group}
     everywhere = set(inventory.host_by_name)
     allowed: dict[str, set[str]] = defaultdict(lambda: set(everywhere))
     said: dict[str, list[str]] = defaultdict(list)
@@ -95,11 +106,10 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     for rule in must:
         if isinstance(rule, Apart):
             yield from _apart_problems(rule, inventory, group_of, allowed, held)
-    for group in {id(group): group for group in group_of.values()}.values():
+    for group, joiners in groups:
         homes = {inventory.vm_by_name[name].host for name in group if name in held}
         common = set.intersection(*(allowed[name] for name in group))
-        edges: Any = graph.subgraph(group).edges(data="rule")
-        rules = ", ".join(sorted({repr(name) for _, _, name in edges}))
+        rules = ", ".join(sorted(map(repr, joiners)))
         if len(homes) > 1:
             some = ", ".join(f"'{name}' on {inventory.vm_by_name[name].host}" for name in sorted(group) if name in held)
             yield problem(f"rules {rules}", "vms", f"kept together, yet held apart: {some}.", "Free all but one.")

@@ -6,13 +6,14 @@ import difflib
 import typing
 from dataclasses import MISSING
 from dataclasses import fields as fields_of
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from drsim import inventory, plan, policy, transfer
 from drsim.errors import DrsimError
 from drsim.units import About
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOUNS: dict[str, Any] = {
     noun.__name__: noun
@@ -62,6 +63,8 @@ def fields(kind: str | type[Any]) -> pd.DataFrame:
     DrsimError
         If there is no such noun.
     """
+    import pandas as pd
+
     name = kind if isinstance(kind, str) else kind.__name__
     if name not in NOUNS:
         close = difflib.get_close_matches(name, NOUNS, 1)

@@ -13,7 +13,6 @@ import re
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 EMPTY = r"\e"
 _ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", ";": r"\;"}
@@ -69,6 +68,8 @@ def list_from_cell(cell: str) -> list[str]:
 
 def plain_value(value: Any) -> Any:
     """Return a value of a DataFrame as JSON knows it; None if pandas calls it missing."""
+    import pandas as pd
+
     if value is None or value is pd.NaT or value is pd.NA:
         return None
     match value:

@@ -14,15 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from drsim.errors import InventoryError
 from drsim.formats.cells import Row, from_cell, list_from_cell, plain_value, to_cell
 from drsim.formats.text import read_text, refuse, write_text
 from drsim.formats.validate import build, check_header
 from drsim.inventory import FORMAT_VERSION, Host, Inventory, Network, Vm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = "drsim-inventory"
 HEAD = "inventory"
@@ -240,6 +241,8 @@ def _read_table(path: Path, table: str) -> Rows:
 
 def to_frames(inventory: Inventory) -> dict[str, pd.DataFrame]:
     """Return an inventory as DataFrames, one a table; units stand in the names of the columns."""
+    import pandas as pd
+
     result = {}
     for table, rows in tables(inventory).items():
         names = columns(table)

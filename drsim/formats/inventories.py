@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
+from drsim.canonical import lines, plain
 from drsim.check import inventory_problems
 from drsim.errors import InventoryError
 from drsim.formats.folder import read_folder, write_folder
@@ -21,8 +21,7 @@ FORMAT = "drsim-inventory"
 
 def inventory_to_json(inventory: Inventory) -> str:
     """Write an inventory as JSON: same inventory, same bytes."""
-    data = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(inventory)}
-    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return lines({"format": FORMAT, "format_version": FORMAT_VERSION, **plain(inventory)})
 
 
 def read_inventory(path: str | Path) -> Inventory:

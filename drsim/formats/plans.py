@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
+from drsim.canonical import lines, plain
 from drsim.errors import PlanError
 from drsim.formats.text import read_text, refuse, write_text
 from drsim.formats.validate import build, check_header, parse_json
@@ -22,7 +21,7 @@ def plan_to_json(plan: Plan) -> str:
         "hash": plan.hash,
         "inventory_fingerprint": plan.inventory.fingerprint,
     }
-    return json.dumps({**header, **asdict(plan)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return lines({**header, **plain(plan)})
 
 
 def plan_from_json(text: str, place: str = "plan") -> Plan:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path as File
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from drsim.errors import DataError
 from drsim.formats.text import read_text, refuse
@@ -16,6 +14,9 @@ from drsim.migration import Observation, Options
 from drsim.plan import Plan
 from drsim.topology import Path, Topology
 from drsim.transfer import Transfer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CELL = (
     *("memory_mib", "working_set_mib", "dirty_rate_mib_s", "link_mbit_s", "rtt_ms", "loss", "max_downtime_ms"),
@@ -34,6 +35,8 @@ def read_recording(path: str | File) -> tuple[Observation, ...]:
     DataError
         If it cannot be read or lacks a column.
     """
+    import pandas as pd
+
     place = File(path)
     try:
         match place.suffix:
@@ -65,6 +68,8 @@ def observations_of(table: pd.DataFrame, place: str = "recording") -> tuple[Obse
 
 
 def _observation(row: dict[str, Any]) -> Observation:
+    import pandas as pd
+
     def known(name: str, default: float | None = None) -> float | None:
         value = row.get(name)
         return default if value is None or pd.isna(value) else float(value)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from ortools.sat.python import cp_model
 
 from drsim.optimize.problem import CPU, MEMORY, Ints
 from drsim.optimize.state import State
@@ -56,6 +55,8 @@ def solve(state: State, hosts: Ints, effort_s: float, seed: int) -> Answer:
     seed : int
         Seed of the search; one worker.
     """
+    from ortools.sat.python import cp_model  # takes longer to load than a large cluster to solve
+
     problem = state.problem
     units = np.flatnonzero(np.isin(state.place, hosts))
     allowed = problem.allowed(units)[:, hosts]

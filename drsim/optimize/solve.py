@@ -9,8 +9,8 @@ import numpy as np
 
 from drsim.inventory import Inventory
 from drsim.optimize import exact, explain
-from drsim.optimize.cheapen import cheapen
 from drsim.optimize.clock import Budget, Clock
+from drsim.optimize.even import even
 from drsim.optimize.level import descend
 from drsim.optimize.mend import mend
 from drsim.optimize.pack import least_hosts, pack
@@ -24,8 +24,12 @@ from drsim.policy import Objective, Policy
 Progress = Callable[[float, float | None, float | None, float], None]
 """Called with the objective so far, the bound, the gap and the seconds spent."""
 
-TOLERANCE = 0.02
-"""Balance is sought to this distance from the bound: what lies below costs migrations that nobody feels."""
+TOLERANCE, GRAIN = 0.02, 0.04
+"""Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
+host: what lies below costs migrations that nobody feels, for many small guests even out what few large ones do not."""
+
+MARGIN = 0.95
+"""The engine is asked for a little more than the aim, so that a host which it just misses need not be worked on."""
 
 SMALL = 1200
 """Guests times hosts up to which CP-SAT is given the whole problem."""
@@ -92,7 +96,8 @@ def optimize(
 
 def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | None) -> float:
     bound = _least_peak(state.problem)
-    aim = bound * (1.0 + TOLERANCE)
+    grain = GRAIN * float(np.sqrt(state.hosts / max(state.problem.units, 1)))
+    aim = bound * (1.0 + min(TOLERANCE, grain))
 
     def tell() -> None:
         if on_progress is not None:
@@ -100,9 +105,11 @@ def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | No
             on_progress(peak, bound, (peak - bound) / peak if peak else 0.0, budget.elapsed_s)
 
     tell()
-    descend(state, aim, budget, share=0.6)
+    even(state, bound + MARGIN * (aim - bound), budget, seed)
     tell()
-    if state.problem.units * state.hosts <= SMALL and not budget.out(0.7):
+    descend(state, aim, budget, share=0.9)
+    tell()
+    if state.problem.units * state.hosts <= SMALL and not budget.out(0.9):
         answer = exact.solve(state, np.arange(state.hosts), EFFORT_S, seed)
         if answer.place is not None and answer.peak < state.peak() - 1e-6 and state.peak() > aim:
             _place(state, exact.units_on(state, np.arange(state.hosts)), answer.place)
@@ -111,8 +118,6 @@ def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | No
         tell()
     else:
         _neighbourhoods(state, aim, budget, seed, tell)
-    cheapen(state, max(state.peak(), aim), budget, share=0.95)
-    tell()
     return bound
 
 
@@ -121,7 +126,7 @@ def _neighbourhoods(state: State, aim: float, budget: Budget, seed: int, tell: C
     random = np.random.default_rng(seed)
     for _ in range(ROUNDS):
         levels = state.levels().max(axis=1)
-        if levels.max(initial=0.0) <= aim or budget.out(0.8):
+        if levels.max(initial=0.0) <= aim or budget.out(0.9):
             return
         worst = int(levels.argmax())
         cool = np.flatnonzero(levels < 1.0)

@@ -39,7 +39,7 @@ def test_another_package_named_executor_is_refused_with_its_place(tmp_path: Path
     (stranger / "__init__.py").write_text("")
     (stranger / "cli.py").write_text("def main(): print('somebody else')\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    result = subprocess.run([DRSIM, "check", "x.json"], capture_output=True, text=True, env=environment, check=False)
+    result = subprocess.run([DRSIM, "apply", "x.json"], capture_output=True, text=True, env=environment, check=False)
     assert result.returncode == 1
     assert result.stdout == ""
     assert str(stranger) in result.stderr

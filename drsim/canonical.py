@@ -1,0 +1,71 @@
+"""The one form in which values are written down and hashed: same value, same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """Return a value of the project's nouns in plain JSON types; what is no noun stays as it is."""
+    if is_dataclass(value):
+        return {name: plain(getattr(value, name)) for name in _names(value.__class__)}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+@cache
+def _names(noun: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(noun))
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of a noun or a value of JSON types in canonical form: sorted keys, no spaces, 1.0 written as 1."""
+    text = json.dumps(_whole(plain(value)), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return value
+
+
+def lines(value: Any) -> str:
+    """Write a value of JSON types with one record a line: what changed shows in a diff, and it is written fast."""
+    return "".join(_lines(value, "")) + "\n"
+
+
+def _lines(value: Any, indent: str) -> Iterator[str]:
+    inner = indent + " "
+    if isinstance(value, dict) and any(_holds_records(item) for item in value.values()):
+        for number, (key, item) in enumerate(value.items()):
+            yield f"{',' if number else '{'}\n{inner}{_compact(key)}: "
+            yield from _lines(item, inner)
+        yield f"\n{indent}}}"
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for number, item in enumerate(value):
+            yield f"{',' if number else '['}\n{inner}{_compact(item)}"
+        yield f"\n{indent}]"
+    else:
+        yield _compact(value)
+
+
+def _holds_records(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(isinstance(item, dict | list) for item in items)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

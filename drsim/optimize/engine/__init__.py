@@ -1,0 +1,1 @@
+"""The engine: one compiled local search for every placement problem."""

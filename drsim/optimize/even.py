@@ -1,0 +1,149 @@
+"""Balance by the engine: the least memory moved with which every host's load is below an aim."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drsim.optimize.clock import Budget
+from drsim.optimize.engine.model import Bools, Floats, Ints, Model, flat
+from drsim.optimize.engine.search import Recipe, search
+from drsim.optimize.problem import SPLIT
+from drsim.optimize.state import SLACK, State
+
+MILLI = 1000.0
+"""Steps of a core and a vCPU: whole numbers add up exactly."""
+
+MOVE_MIB = 256.0
+"""What a move costs beside its memory, as memory, MiB: connection, switchover and the operator's attention."""
+
+STEPS_PER_UNIT, STEPS_PER_S = 5000, 2e6
+"""Steps after which a search has settled; steps that fit into a second with ease, so that the count ends it and not
+the clock: the same input and seed give the same placement."""
+
+HURRY = 0.3
+"""Share of the time limit at its end in which the clock, not the count, says how far the search is."""
+
+HASTE = 3000.0
+"""The fewer steps a unit has, the dearer an overrun has to be from the start: price times steps per unit."""
+
+
+def even(state: State, aim: float, budget: Budget, seed: int) -> None:
+    """Bring every host's load below an aim for as little memory moved as can be found, in place.
+
+    Parameters
+    ----------
+    state : State
+        Starting point; no rule is broken that it keeps.
+    aim : float
+        Load that no host should exceed, 1 = mean.
+    budget : Budget
+        Time; the search takes most of what is left.
+    seed : int
+        Seed of the search.
+    """
+    units = state.problem.units
+    if not units or state.peak() <= aim:
+        return
+    model, start = _model(state, aim)
+    effort = min(STEPS_PER_UNIT * units, STEPS_PER_S * budget.limit_s)
+    recipe = Recipe(
+        hot=0.5,
+        over=float(np.clip(HASTE * units / effort, 1.5, 20.0)),
+        lawful=True,
+        swaps=0.4,
+        homes=0.4,
+        kins=0.4,
+    )
+    found = search(model, start, lambda: _hurry(budget), effort=effort, seed=seed, workers=1, recipe=recipe)
+    for unit in np.flatnonzero(found.place != start).tolist():
+        state.shift(unit, int(found.place[unit]))
+
+
+def _hurry(budget: Budget) -> float:
+    """Share of the search that the clock insists on: nothing until the time is nearly up."""
+    return 1.0 - (1.0 - budget.elapsed_s / budget.limit_s) / HURRY
+
+
+def _model(state: State, aim: float) -> tuple[Model, Ints]:
+    """Make the engine's problem of bringing every load below an aim.
+
+    Parameters
+    ----------
+    state : State
+        Placement to begin from; what it breaks stays as it is.
+    aim : float
+        Load that no host should exceed, 1 = mean.
+
+    Returns
+    -------
+    Model
+        Units in their order, guests that cannot move or on whose place a rule has an opinion held where they are.
+    array of int, shape (U,)
+        Where the search begins.
+    """
+    problem, hosts = state.problem, state.hosts
+    scale = np.array([1.0, MILLI, MILLI])
+    demand = np.vstack([np.ceil(problem.demand * scale - SLACK), np.zeros((1, 3))])
+    split = state.place == SPLIT
+    start = np.where(split, 0, state.place)
+    demand[:-1][split] = 0.0
+    use = np.zeros((hosts, 3))
+    np.add.at(use, start, demand[:-1])
+    bar = np.floor(problem.capacity * scale + SLACK)
+    weight = np.where(problem.weight > 0.0, problem.weight, np.nan)
+    capacity = np.fmin(bar, np.floor(aim / weight * scale))
+    held = np.maximum(_held(state, demand), 0.0)
+    capacity = np.maximum(capacity, held)
+    allowed, kind = _allowed(state, start)
+    groups: list[list[int]] = [[] for _ in range(problem.units)]
+    for number, group in enumerate(problem.apart):
+        for unit in group.units.tolist():
+            groups[unit].append(number)
+    groups_from, groups_of = flat([*groups, []])
+    count = len(problem.apart)
+    nothing = np.zeros(count + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    return Model(
+        demand=demand,
+        held=np.zeros_like(demand),
+        capacity=capacity,
+        bar=np.maximum(bar, capacity),
+        safety=np.full((hosts, 3), np.inf),
+        load_price=np.zeros(3),
+        balance=np.zeros((0, 4), dtype=np.int64),
+        home=np.append(np.where(problem.home == SPLIT, start, problem.home), -1),
+        move_price=problem.data_mib + MOVE_MIB,
+        route_price=np.zeros((0, 0)),
+        group_price=0.0,
+        groups_from=groups_from,
+        groups_of=groups_of,
+        most=np.ones(count, dtype=np.int64),
+        spread=np.zeros(count, dtype=np.int64),
+        needs_from=nothing[0],
+        needs=nothing[1],
+        needed_from=nothing[0],
+        needed=nothing[1],
+        location=np.zeros(hosts, dtype=np.int64),
+        area=np.zeros(hosts, dtype=np.int64),
+        allowed=allowed,
+        kind=kind,
+    ), start
+
+
+def _held(state: State, demand: Floats) -> Floats:
+    """Return what is on each host and cannot leave it."""
+    held = np.zeros((state.hosts, 3))
+    stays = ~state.movable | state.priced | (state.place == SPLIT)
+    seated = stays & (state.place != SPLIT)
+    np.add.at(held, state.place[seated], demand[:-1][seated])
+    return held
+
+
+def _allowed(state: State, start: Ints) -> tuple[Bools, Ints]:
+    problem = state.problem
+    stays = ~state.movable | state.priced | (state.place == SPLIT)
+    hosts, of = np.unique(start[stays], return_inverse=True)
+    rows = np.zeros((len(hosts), state.hosts), dtype=np.bool_)
+    rows[np.arange(len(hosts)), hosts] = True
+    kind = problem.allowed_of.copy()
+    kind[stays] = len(problem.allowed_rows) + of
+    return np.vstack([problem.allowed_rows, rows]), kind
