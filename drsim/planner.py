@@ -87,10 +87,12 @@ def make_plan(
         raise PolicyError(Problem(place="objective", field="hosts", expected=expected, remedy=remedy))
 
     stuck: dict[str, str] = {}
-    share_s = time_limit_s
+    share_s, begin = time_limit_s, None
     for _ in range(MAX_CUTS):
         pinned = _with_pins(policy, stuck)
-        result = optimize(inventory, pinned, objective, time_limit_s=share_s, seed=seed, on_progress=on_progress)
+        result = optimize(
+            inventory, pinned, objective, time_limit_s=share_s, seed=seed, begin=begin, on_progress=on_progress
+        )
         order = schedule(inventory, pinned, result.placement, result.reasons)
         moves, simulation, climbed = _travel(inventory, policy, order.moves, parameters)
         new = {
@@ -101,7 +103,7 @@ def make_plan(
         if not new:
             break
         stuck |= new
-        share_s = time_limit_s / MAX_CUTS
+        share_s, begin = time_limit_s / MAX_CUTS, result.placement
     notes = tuple(climbed.values())
     if calibration is not None:
         topology = Topology(inventory)

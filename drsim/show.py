@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +17,7 @@ from drsim.check import Violation
 from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
 from drsim.report.text import duration, milliseconds, score_text, size, visible, wish
-from drsim.simulate import Simulation
+from drsim.simulate import Replications, Simulation
 
 MOVES_SHOWN = 40
 """Moves listed unless all are asked for: what fits on a screen."""
@@ -116,6 +118,23 @@ def simulation_view(simulation: Simulation, moves: Sequence[Move]) -> Renderable
         )
         table.add_row(move.id, _plain(move.vm), route, *cells)
     return Group(table, Text(f"All done after {duration(simulation.makespan_s)}."))
+
+
+def chances_view(drawn: Replications, window_s: float | None) -> RenderableType:
+    """Say how long a plan may take, and how surely it fits its window."""
+    low, middle, high = (duration(drawn.makespan_percentile_s(percent)) for percent in (5, 50, 95))
+    still = drawn.downtime_ms.max(axis=1)
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row("played", f"{len(drawn.makespan_s)} times")
+    grid.add_row("takes", f"{middle}; 90 % of the time between {low} and {high}")
+    grid.add_row("standstill", f"longest {milliseconds(float(np.median(still)))}, 5 % over {_worst(still)}")
+    if window_s is not None:
+        grid.add_row("fits", f"{duration(window_s)} with a probability of {drawn.chance_within(window_s):.1%}")
+    return grid
+
+
+def _worst(still: NDArray[np.float64]) -> str:
+    return milliseconds(float(np.percentile(still, 95)))
 
 
 def parameters_view(calibration: Calibration, entries: Sequence[Entry]) -> RenderableType:

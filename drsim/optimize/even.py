@@ -27,7 +27,7 @@ HASTE = 3000.0
 """The fewer steps a unit has, the dearer an overrun has to be from the start: price times steps per unit."""
 
 
-def even(state: State, aim: float, budget: Budget, seed: int) -> None:
+def even(state: State, aim: float, budget: Budget, seed: int, *, near: bool = False) -> None:
     """Bring every host's load below an aim for as little memory moved as can be found, in place.
 
     Parameters
@@ -40,6 +40,8 @@ def even(state: State, aim: float, budget: Budget, seed: int) -> None:
         Time; the search takes most of what is left.
     seed : int
         Seed of the search.
+    near : bool
+        Whether the starting point is the end of another search: then little is stirred up.
     """
     units = state.problem.units
     if not units or state.peak() <= aim:
@@ -47,7 +49,7 @@ def even(state: State, aim: float, budget: Budget, seed: int) -> None:
     model, start = _model(state, aim)
     effort = min(STEPS_PER_UNIT * units, STEPS_PER_S * budget.limit_s)
     recipe = Recipe(
-        hot=0.5,
+        hot=0.02 if near else 0.5,
         over=float(np.clip(HASTE * units / effort, 1.5, 20.0)),
         lawful=True,
         swaps=0.4,

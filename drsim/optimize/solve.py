@@ -45,6 +45,7 @@ def optimize(
     *,
     time_limit_s: float = 10.0,
     seed: int = 0,
+    begin: Placement | None = None,
     on_progress: Progress | None = None,
     clock: Clock = time.perf_counter,
 ) -> Result:
@@ -63,6 +64,8 @@ def optimize(
         Wall time, seconds.
     seed : int
         Seed of the search.
+    begin : Placement, optional
+        A good placement to begin from, such as one found before something changed; it need not keep the rules.
     on_progress : callable, optional
         Told of each improvement.
     clock : callable
@@ -77,10 +80,12 @@ def optimize(
     problem = compile_problem(inventory, policy, objective)
     now = State(problem)
     then = now.copy()
+    if begin is not None:
+        _take_over(then, inventory, begin)
     homeless = mend(then, budget)
     bound: float | None = 0.0
     if objective.goal == "balance":
-        bound = _balance(then, budget, seed, on_progress)
+        bound = _balance(then, budget, seed, on_progress, near=begin is not None)
     elif objective.goal == "consolidate":
         pack(then, budget)
         bound = least_hosts(problem)
@@ -94,7 +99,18 @@ def optimize(
     return _report(inventory, policy, objective, now, then, homeless, bound)
 
 
-def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | None) -> float:
+def _take_over(state: State, inventory: Inventory, begin: Placement) -> None:
+    """Bring units to where they are in another placement, as far as they may be there; it fits when all have come."""
+    problem = state.problem
+    index = {name: number for number, name in enumerate(problem.hosts)}
+    for unit, members in enumerate(problem.members):
+        places = {index[begin[inventory.vms[vm].name]] for vm in members}
+        host = places.pop()
+        if not places and state.movable[unit] and host != state.place[unit] and problem.allowed([unit])[0, host]:
+            state.shift(unit, host)
+
+
+def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | None, *, near: bool) -> float:
     bound = _least_peak(state.problem)
     grain = GRAIN * float(np.sqrt(state.hosts / max(state.problem.units, 1)))
     aim = bound * (1.0 + min(TOLERANCE, grain))
@@ -105,7 +121,7 @@ def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | No
             on_progress(peak, bound, (peak - bound) / peak if peak else 0.0, budget.elapsed_s)
 
     tell()
-    even(state, bound + MARGIN * (aim - bound), budget, seed)
+    even(state, bound + MARGIN * (aim - bound), budget, seed, near=near)
     tell()
     descend(state, aim, budget, share=0.9)
     tell()

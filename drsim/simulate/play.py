@@ -26,6 +26,7 @@ def simulate(
     parameters: Parameters = DEFAULT,
     *,
     starts_s: Mapping[str, float] | None = None,
+    compiled: bool | None = None,
 ) -> Simulation:
     """Play moves in their waves and return what became of them.
 
@@ -45,6 +46,8 @@ def simulate(
         Constants of the hosts.
     starts_s : mapping of str to float, optional
         When each move starts, by its id, seconds; in place of waves.
+    compiled : bool, optional
+        Whether to load the compiled lines; the results are the same. By default if there are moves enough for it.
 
     Returns
     -------
@@ -78,7 +81,7 @@ def simulate(
         parameters.goodput,
         parameters.return_share,
         longest=max((len(path.edges) for path in paths.values()), default=2),
-        fast=len(moves) >= PAYS_FROM,
+        fast=len(moves) >= PAYS_FROM if compiled is None else compiled,
     )
     starts: dict[str, float] = {}
 

@@ -42,11 +42,12 @@ PROGRAM = Path(__file__).parent / "simgrid" / "migrations.cpp"
 SETTINGS = (
     "--log=root.thres:error",
     "--cfg=contexts/guard-size:0",
+    "--cfg=contexts/stack-size:64",
     "--cfg=network/crosstraffic:0",
     "--cfg=network/weight-S:0",
 )
-"""Ten thousand stacks want no guard pages; acknowledgements take no bandwidth in our model, and flows have equal shares
-whatever the rates of the lines that they cross."""
+"""Ten thousand stacks want no guard pages and little room; acknowledgements take no bandwidth in our model, and flows
+have equal shares whatever the rates of the lines that they cross."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def simgrid(program: Path, given: Case, patience_s: float) -> tuple[np.ndarray, 
         except subprocess.TimeoutExpired:
             return None
         except subprocess.CalledProcessError as error:
-            sys.stderr.write(f"SimGrid: {error.stderr[:300]}\n")
+            sys.stderr.write(f"SimGrid ended with {error.returncode}: {error.stderr[:300]}\n")
             return None
     times = np.array([[float(value) for value in line.split()] for line in said[:-1]])
     return times[:, 1] - times[:, 0], float(said[-1].split()[1])

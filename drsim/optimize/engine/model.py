@@ -55,7 +55,8 @@ class Model(NamedTuple):
     spread: Ints
     """(G,) locations that the units of a group must be spread over."""
     needs_from: Ints
-    """(G + 1,) group g needs a unit of each of ``needs[needs_from[g]:needs_from[g + 1]]`` in each of its areas."""
+    """(G + 1,) group g needs a unit of each of ``needs[needs_from[g]:needs_from[g + 1]]`` in each of its areas; no unit
+    is in both."""
     needs: Ints
     needed_from: Ints
     """(G + 1,) the groups that need group g, likewise."""
