@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,6 +106,7 @@ def plan(
     objective: Annotated[str, typer.Option(help="balance, evacuate, consolidate or repair.")] = "balance",
     host: Annotated[list[str] | None, typer.Option(help="Host to evacuate; repeat for more.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan here.")] = None,
+    max_moves: Annotated[int | None, typer.Option(min=0, help="Moves at most, whatever the policy allows.")] = None,
     time_limit: TimeOption = 10.0,
     seed: SeedOption = 0,
     placement_out: Annotated[
@@ -121,6 +122,8 @@ def plan(
     from drsim.show import plan_view
 
     estate, rules = _read(inventory, policy)
+    if max_moves is not None:
+        rules = replace(rules, limits=replace(rules.limits, max_moves=max_moves))
     made = make_plan(
         estate,
         rules,

@@ -13,7 +13,7 @@ from drsim.optimize.state import SLACK, State
 MILLI = 1000.0
 """Steps of a core and a vCPU: whole numbers add up exactly."""
 
-MOVE_MIB = 256.0
+MOVE_MIB = 1024.0
 """What a move costs beside its memory, as memory, MiB: connection, switchover and the operator's attention."""
 
 STEPS_PER_UNIT, STEPS_PER_S = 5000, 2e6
@@ -27,7 +27,16 @@ HASTE = 3000.0
 """The fewer steps a unit has, the dearer an overrun has to be from the start: price times steps per unit."""
 
 
-def even(state: State, aim: float, budget: Budget, seed: int, *, near: bool = False) -> None:
+def even(
+    state: State,
+    aim: float,
+    budget: Budget,
+    seed: int,
+    *,
+    near: bool = False,
+    move_mib: float = MOVE_MIB,
+    share: float = 1.0,
+) -> None:
     """Bring every host's load below an aim for as little memory moved as can be found, in place.
 
     Parameters
@@ -42,12 +51,16 @@ def even(state: State, aim: float, budget: Budget, seed: int, *, near: bool = Fa
         Seed of the search.
     near : bool
         Whether the starting point is the end of another search: then little is stirred up.
+    move_mib : float
+        What a move costs beside its memory, as memory.
+    share : float
+        Share of the effort that the time limit allows.
     """
     units = state.problem.units
     if not units or state.peak() <= aim:
         return
-    model, start = _model(state, aim)
-    effort = min(STEPS_PER_UNIT * units, STEPS_PER_S * budget.limit_s)
+    model, start = _model(state, aim, move_mib)
+    effort = share * min(STEPS_PER_UNIT * units, STEPS_PER_S * budget.limit_s)
     recipe = Recipe(
         hot=0.02 if near else 0.5,
         over=float(np.clip(HASTE * units / effort, 1.5, 20.0)),
@@ -66,7 +79,7 @@ def _hurry(budget: Budget) -> float:
     return 1.0 - (1.0 - budget.elapsed_s / budget.limit_s) / HURRY
 
 
-def _model(state: State, aim: float) -> tuple[Model, Ints]:
+def _model(state: State, aim: float, move_mib: float) -> tuple[Model, Ints]:
     """Make the engine's problem of bringing every load below an aim.
 
     Parameters
@@ -75,6 +88,8 @@ def _model(state: State, aim: float) -> tuple[Model, Ints]:
         Placement to begin from; what it breaks stays as it is.
     aim : float
         Load that no host should exceed, 1 = mean.
+    move_mib : float
+        What a move costs beside its memory, as memory.
 
     Returns
     -------
@@ -113,7 +128,7 @@ def _model(state: State, aim: float) -> tuple[Model, Ints]:
         load_price=np.zeros(3),
         balance=np.zeros((0, 4), dtype=np.int64),
         home=np.append(np.where(problem.home == SPLIT, start, problem.home), -1),
-        move_price=problem.data_mib + MOVE_MIB,
+        move_price=problem.data_mib + move_mib,
         route_price=np.zeros((0, 0)),
         group_price=0.0,
         groups_from=groups_from,

@@ -214,6 +214,29 @@ def test_the_limit_of_moves_is_kept() -> None:
     assert check.plan_violations(plan) == ()
 
 
+def test_more_moves_reach_a_lower_peak() -> None:
+    made = cluster(12, 150, 3)
+    ends = {}
+    for most in (8, 16, 32):
+        result = optimize(made, Policy(limits=Limits(max_moves=most)), Objective(goal="balance"), seed=2)
+        assert 0 < len(result.reasons) <= most
+        assert result.after.violations == 0
+        ends[most] = result.after.objective
+    assert result.before.objective > ends[8] > ends[16] > ends[32]
+
+
+def test_a_search_goes_on_from_another_placement() -> None:
+    made, wish = cluster(12, 150, 3), Objective(goal="balance")
+    first = optimize(made, Policy(), wish, seed=2)
+    mover = next(iter(first.reasons))
+    held = Policy(rules=(Pin(name="stay", vms=(mover,)),))
+    second = optimize(made, held, wish, seed=2, begin=first.placement)
+    assert second.placement[mover] == made.vm_by_name[mover].host
+    assert second.after.objective <= 1.03
+    same = sum(first.placement[vm] == host for vm, host in second.placement.items() if vm in first.reasons)
+    assert same > len(first.reasons) / 2
+
+
 def test_two_guests_on_full_hosts_change_places_by_a_stop_over() -> None:
     inventory = estate([(6144, 0.1, "h1"), (6000, 0.1, "h2")], 3)
     order = schedule(inventory, Policy(), Placement({"v1": "h2", "v2": "h1"}), {})
