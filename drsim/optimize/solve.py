@@ -10,6 +10,7 @@ import numpy as np
 from drsim.inventory import Inventory
 from drsim.optimize import exact, explain
 from drsim.optimize.clock import Budget, Clock
+from drsim.optimize.engine.load import load
 from drsim.optimize.even import even
 from drsim.optimize.level import descend
 from drsim.optimize.mend import mend
@@ -64,7 +65,7 @@ def optimize(
     objective : Objective
         What to reach.
     time_limit_s : float
-        Wall time, seconds.
+        Wall time of the search, seconds.
     seed : int
         Seed of the search.
     begin : Placement, optional
@@ -79,8 +80,10 @@ def optimize(
     Result
         Not complete, with notes, if something that must hold cannot be had.
     """
-    budget = Budget(limit_s=time_limit_s, clock=clock)
     problem = compile_problem(inventory, policy, objective)
+    if objective.goal == "balance":
+        load()
+    budget = Budget(limit_s=time_limit_s, clock=clock)
     now = State(problem)
     then = now.copy()
     if begin is not None:
