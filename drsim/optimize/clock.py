@@ -15,7 +15,7 @@ class Budget:
     Parameters
     ----------
     limit_s : float
-        Wall time allowed from the start, seconds.
+        Time allowed from the start, by that clock, seconds.
     clock : callable
         Returns seconds; only differences count.
     cut : bool

@@ -16,15 +16,19 @@ MILLI = 1000.0
 MOVE_MIB = 1024.0
 """What a move costs beside its memory, as memory, MiB: connection, switchover and the operator's attention."""
 
-STEPS_PER_UNIT, STEPS_PER_S = 5000, 2e6
-"""Steps after which a search has settled; steps that fit into a second with ease, so that the count ends it and not
-the clock: the same input and seed give the same placement."""
+STEPS_PER_UNIT = 5000
+"""Steps after which a search has settled."""
+
+STEPS_PER_S, CACHED = 3e6, 30_000
+"""Steps that fit into a second with ease, so that the count ends it and not the clock: the same input and seed give the
+same placement. With so many units half as many do, for they no longer fit the processor's cache."""
 
 HURRY = 0.3
 """Share of the time limit at its end in which the clock, not the count, says how far the search is."""
 
-HASTE = 3000.0
-"""The fewer steps a unit has, the dearer an overrun has to be from the start: price times steps per unit."""
+HASTE, LEAST_OVER = 3000.0, 0.15
+"""The fewer steps a unit has, the dearer an overrun has to be from the start: price times steps per unit. And the more
+hosts there are, lest one of them be missed: price at least, over the square root of the hosts."""
 
 
 def even(
@@ -60,10 +64,11 @@ def even(
     if not units or state.peak() <= aim:
         return
     model, start = _model(state, aim, move_mib)
-    effort = share * min(STEPS_PER_UNIT * units, STEPS_PER_S * budget.limit_s)
+    fits = STEPS_PER_S * budget.limit_s / (1.0 + units / CACHED)
+    effort = share * min(STEPS_PER_UNIT * units, fits)
     recipe = Recipe(
         hot=0.02 if near else 0.5,
-        over=float(np.clip(HASTE * units / effort, 1.5, 20.0)),
+        over=float(np.clip(HASTE * units / effort, LEAST_OVER * np.sqrt(state.hosts), 20.0)),
         lawful=True,
         swaps=0.4,
         homes=0.4,

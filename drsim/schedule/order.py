@@ -77,8 +77,9 @@ class _Ordering:
         self._topology = Topology(inventory)
         self._room = Room(inventory, policy)
         changes = Placement.of(inventory).changes(target)
-        self._left = {vm: host for vm, _, host in changes}
-        self._length = {vm: self._duration(vm, source, host) for vm, source, host in changes}
+        length = {vm: self._duration(vm, source, host) for vm, source, host in changes}
+        # The longest first; what is taken out leaves the order as it is.
+        self._left = {vm: host for vm, _, host in sorted(changes, key=lambda change: (-length[change[0]], change[0]))}
         self._waves: list[list[_Step]] = []
         self._stopped: set[str] = set()
         self._unreached: dict[str, str] = {}
@@ -124,7 +125,7 @@ class _Ordering:
         wave: list[_Step] = []
         ends: Counter[str] = Counter()
         lines: Counter[frozenset[str]] = Counter()
-        for vm in sorted(self._left, key=lambda vm: (-self._length[vm], vm)):
+        for vm in self._left:
             if len(wave) >= limits.moves_at_once or (room_for is not None and len(wave) >= room_for):
                 break
             source, host = self._room.place[vm], self._left[vm]
