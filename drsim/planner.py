@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from drsim.migration import DEFAULT, Calibration, Parameters
 from drsim.optimize import Result, optimize, score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan, replay
-from drsim.policy import Objective, Pin, Policy
+from drsim.policy import NotOn, Objective, Pin, Policy
 from drsim.schedule import Schedule, schedule
 from drsim.simulate import Simulation, simulate
 from drsim.topology import Path, Topology
@@ -38,7 +38,8 @@ def make_plan(
     """Decide what to move, in which order, and what it will cost.
 
     The simulation judges what the optimiser proposes: a guest whose memory would not come to rest within its downtime
-    limit goes back to the optimiser as a guest that stays, and the search is run again.
+    limit goes back to the optimiser as a guest that stays, one that no order of moves brings to its host as one that
+    cannot be there, and the search goes on from what it had found.
 
     Parameters
     ----------
@@ -87,9 +88,10 @@ def make_plan(
         raise PolicyError(Problem(place="objective", field="hosts", expected=expected, remedy=remedy))
 
     stuck: dict[str, str] = {}
+    closed: set[tuple[str, str]] = set()
     share_s, begin = time_limit_s, None
     for _ in range(MAX_CUTS):
-        pinned = _with_pins(policy, stuck)
+        pinned = _narrowed(policy, stuck, closed)
         result = optimize(
             inventory, pinned, objective, time_limit_s=share_s, seed=seed, begin=begin, on_progress=on_progress
         )
@@ -100,9 +102,14 @@ def make_plan(
             for move in moves
             if move.prediction is not None and not move.prediction.converges and move.vm not in stuck
         }
-        if not new:
+        shut = set[tuple[str, str]]()
+        if objective.goal == "balance" and policy.limits.max_moves is None:
+            # Nobody asked for these guests to be just there: elsewhere they may do as well.
+            shut = {(vm, result.placement[vm]) for vm in order.unreached} - closed
+        if not new and not shut:
             break
         stuck |= new
+        closed |= shut
         share_s, begin = time_limit_s / MAX_CUTS, result.placement
     notes = tuple(climbed.values())
     if calibration is not None:
@@ -164,9 +171,11 @@ def _banded(move: Move, inventory: Inventory, topology: Topology, calibration: C
     return replace(move, prediction=said)
 
 
-def _with_pins(policy: Policy, stuck: Mapping[str, str]) -> Policy:
+def _narrowed(policy: Policy, stuck: Mapping[str, str], closed: Set[tuple[str, str]]) -> Policy:
+    """Add to a policy who cannot leave and who cannot be brought where."""
     pins = tuple(Pin(name=f"does not come to rest: {vm}", vms=(vm,)) for vm in stuck)
-    return replace(policy, rules=policy.rules + pins)
+    ways = tuple(NotOn(name=f"no way to {host}: {vm}", vms=(vm,), hosts=(host,)) for vm, host in sorted(closed))
+    return replace(policy, rules=policy.rules + pins + ways)
 
 
 def _why_stuck(move: Move) -> str:

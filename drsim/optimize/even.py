@@ -26,9 +26,9 @@ same placement. With so many units half as many do, for they no longer fit the p
 HURRY = 0.3
 """Share of the time limit at its end in which the clock, not the count, says how far the search is."""
 
-HASTE, LEAST_OVER = 3000.0, 0.15
+HASTE, LEAST_OVER, PER_ROOT_HOSTS = 600.0, 1.2, 0.06
 """The fewer steps a unit has, the dearer an overrun has to be from the start: price times steps per unit. And the more
-hosts there are, lest one of them be missed: price at least, over the square root of the hosts."""
+hosts there are, lest one of them be missed: least price, and least price over the square root of the hosts."""
 
 
 def even(
@@ -37,7 +37,6 @@ def even(
     budget: Budget,
     seed: int,
     *,
-    near: bool = False,
     move_mib: float = MOVE_MIB,
     share: float = 1.0,
 ) -> None:
@@ -53,26 +52,24 @@ def even(
         Time; the search takes most of what is left.
     seed : int
         Seed of the search.
-    near : bool
-        Whether the starting point is the end of another search: then little is stirred up.
     move_mib : float
         What a move costs beside its memory, as memory.
     share : float
-        Share of the effort that the time limit allows.
+        Share of the time limit that the search may take.
     """
     units = state.problem.units
     if not units or state.peak() <= aim:
         return
     model, start = _model(state, aim, move_mib)
     fits = STEPS_PER_S * budget.limit_s / (1.0 + units / CACHED)
-    effort = share * min(STEPS_PER_UNIT * units, fits)
+    effort = min(STEPS_PER_UNIT * units, share * fits)
     recipe = Recipe(
-        hot=0.02 if near else 0.5,
-        over=float(np.clip(HASTE * units / effort, LEAST_OVER * np.sqrt(state.hosts), 20.0)),
+        over=float(np.clip(HASTE * units / effort, max(LEAST_OVER, PER_ROOT_HOSTS * np.sqrt(state.hosts)), 20.0)),
         lawful=True,
         swaps=0.4,
         homes=0.4,
         kins=0.4,
+        focus=0.6,
     )
     found = search(model, start, lambda: _hurry(budget), effort=effort, seed=seed, workers=1, recipe=recipe)
     for unit in np.flatnonzero(found.place != start).tolist():

@@ -131,8 +131,9 @@ def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | No
             on_progress(peak, bound, (peak - bound) / peak if peak else 0.0, budget.elapsed_s)
 
     tell()
-    even(state, bound + MARGIN * (aim - bound), budget, seed, near=near)
-    tell()
+    if not near:
+        even(state, bound + MARGIN * (aim - bound), budget, seed)
+        tell()
     descend(state, aim, budget, share=0.9)
     tell()
     if state.problem.units * state.hosts <= SMALL and not budget.out(0.9):

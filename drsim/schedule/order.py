@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from drsim import check
 from drsim.inventory import Inventory
 from drsim.migration import copied_disks
@@ -52,7 +54,8 @@ def schedule(inventory: Inventory, policy: Policy, target: Placement, reasons: M
 
     Within a wave a moving guest counts on both hosts and the moves may be under way in any order. The longest moves are
     admitted first, so that a wave is not prolonged by one that could have gone earlier. When nothing fits any more,
-    guests are in each other's way: the lightest goes to a third host and on from there.
+    guests are in each other's way: the lightest goes to a third host and on from there, and if no host has room for any
+    of them, guests that do not move make room for one and come home when it has passed.
 
     Parameters
     ----------
@@ -103,6 +106,8 @@ class _Ordering:
                 break
             if not wave:
                 wave = self._stop_over()
+            if not wave and limit is None and self._make_room():
+                continue
             if not wave:
                 for vm, host in self._left.items():
                     why = self._room.refusal(vm, host)
@@ -110,11 +115,14 @@ class _Ordering:
                         f"'{vm}' cannot get to {host}: {why}, and no third host has room for a stop-over."
                     )
                 break
-            self._waves.append(wave)
+            self._carry_out(wave)
             made += len(wave)
-            for step in wave:
-                self._room.leave(step.vm, step.source, step.target)
         return Schedule(moves=self._moves(), unreached=self._unreached, notes=self._notes())
+
+    def _carry_out(self, wave: list[_Step]) -> None:
+        self._waves.append(wave)
+        for step in wave:
+            self._room.leave(step.vm, step.source, step.target)
 
     def _forbidden(self, vm: str, host: str) -> str | None:
         guest = self._inventory.vm_by_name[vm]
@@ -138,7 +146,7 @@ class _Ordering:
             ends.update((source, host))
             lines.update(crossed)
             self._room.enter(vm, host)
-            wave.append(_Step(vm=vm, source=source, target=host, reason=self._reasons.get(vm, "part of the placement")))
+            wave.append(_Step(vm=vm, source=source, target=host, reason=self._why(vm)))
         for step in wave:
             del self._left[step.vm]
         return wave
@@ -160,6 +168,65 @@ class _Ordering:
                 reason = f"makes room on {source} for '{waiting[0]}'; moves on to {goal} later"
                 return [_Step(vm=vm, source=source, target=host, reason=reason, stop_over=True)]
         return []
+
+    def _make_room(self) -> bool:
+        """Let guests that do not move step aside for one that nobody else can let in; say whether that was possible."""
+        lack = {vm: max(self._room.lack(vm, host)[0], 0.0) for vm, host in self._left.items()}
+        for vm in sorted(self._left, key=lambda vm: (lack[vm], vm)):
+            source, goal = self._room.place[vm], self._left[vm]
+            aside = [] if self._room.kept_off(vm, goal) else self._aside(vm, goal)
+            if not aside:
+                continue
+            at_once = self._policy.limits.moves_per_host
+            for begin in range(0, len(aside), at_once):
+                self._carry_out(aside[begin : begin + at_once])
+            self._room.enter(vm, goal)
+            self._carry_out([_Step(vm=vm, source=source, target=goal, reason=self._why(vm))])
+            del self._left[vm]
+            self._left |= {step.vm: goal for step in aside}
+            return True
+        return False
+
+    def _aside(self, vm: str, goal: str) -> list[_Step]:
+        """Find guests of a host that others have room for, until one more fits; none if that is not to be had."""
+        vms = self._inventory.vm_by_name
+        staying = sorted(
+            (name for name, host in self._room.place.items() if host == goal and name not in self._left),
+            key=lambda name: (-vms[name].memory_mib, name),
+        )
+        spare = sorted(
+            (host.name for host in self._inventory.hosts if host.takes_guests and host.name != goal),
+            key=lambda host: (self._room.lack(vm, host)[0], host),
+        )
+        steps: list[_Step] = []
+        for name in staying:
+            if name in self._stopped or vms[name].state != "running":
+                continue
+            gone = np.sum([self._room.needs(step.vm) for step in steps], axis=0)
+            lack = np.array(self._room.lack(vm, goal)) - gone
+            if not (lack > check.SLACK).any():
+                break
+            # Who frees little of what lacks, while those after it free enough, need not move.
+            rest = [
+                self._room.needs(other) for other in staying[staying.index(name) + 1 :] if other not in self._stopped
+            ]
+            if rest and bool(np.all(lack <= np.array(rest[0]))):
+                continue
+            host = next((h for h in spare if not self._room.refusal(name, h) and not self._forbidden(name, h)), None)
+            if host is not None and not self._forbidden(name, goal):
+                self._room.enter(name, host)
+                reason = f"makes room on {goal} for '{vm}'; comes home later"
+                steps.append(_Step(vm=name, source=goal, target=host, reason=reason, stop_over=True))
+        freed = np.sum([self._room.needs(step.vm) for step in steps], axis=0)
+        if steps and not (np.array(self._room.lack(vm, goal)) - freed > check.SLACK).any():
+            self._stopped.update(step.vm for step in steps)
+            return steps
+        for step in steps:
+            self._room.withdraw(step.vm, step.target)
+        return []
+
+    def _why(self, vm: str) -> str:
+        return self._reasons.get(vm, "part of the placement")
 
     def _moves(self) -> tuple[Move, ...]:
         moves: list[Move] = []

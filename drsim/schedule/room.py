@@ -35,17 +35,27 @@ class Room:
                 for name in names:
                     self._groups[name].append((rule.name, names))
 
-    def _needs(self, vm: str) -> tuple[float, float, float]:
+    def needs(self, vm: str) -> tuple[float, float, float]:
+        """Return what a guest needs of each of `RESOURCES`."""
         guest = self._vms[vm]
         return (guest.memory_mib, guest.vcpus, guest.cpu_cores)
 
+    def lack(self, vm: str, host: str) -> tuple[float, ...]:
+        """Say how much of each resource a host lacks for a guest to come; below or at 0 nothing."""
+        return tuple(
+            load + need - limit
+            for load, need, limit in zip(self._loads[host], self.needs(vm), self._limits[host], strict=True)
+        )
+
     def refusal(self, vm: str, host: str) -> str | None:
         """Say what keeps a guest from going to a host now; None if nothing does."""
-        for load, need, limit, what in zip(
-            self._loads[host], self._needs(vm), self._limits[host], RESOURCES, strict=True
-        ):
-            if load + need > limit + check.SLACK:
-                return f"{host} lacks {load + need - limit:.5g} {what}"
+        for lack, what in zip(self.lack(vm, host), RESOURCES, strict=True):
+            if lack > check.SLACK:
+                return f"{host} lacks {lack:.5g} {what}"
+        return self.kept_off(vm, host)
+
+    def kept_off(self, vm: str, host: str) -> str | None:
+        """Say which rule keeps a guest from going to a host now; None if none does."""
         for rule, _ in self._groups[vm]:
             if self._on[rule][host] > 0:
                 return f"rule '{rule}' keeps it off {host}, where another of its guests is"
@@ -55,13 +65,17 @@ class Room:
         """Let a guest arrive; it still counts where it comes from."""
         self._add(vm, host, 1)
 
+    def withdraw(self, vm: str, host: str) -> None:
+        """Let a guest not arrive after all."""
+        self._add(vm, host, -1)
+
     def leave(self, vm: str, source: str, target: str) -> None:
         """Let a guest be gone from its source."""
         self._add(vm, source, -1)
         self.place[vm] = target
 
     def _add(self, vm: str, host: str, sign: int) -> None:
-        for index, need in enumerate(self._needs(vm)):
+        for index, need in enumerate(self.needs(vm)):
             self._loads[host][index] += sign * need
         for rule, _ in self._groups[vm]:
             self._on[rule][host] += sign

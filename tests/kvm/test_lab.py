@@ -135,11 +135,12 @@ def test_an_up_that_was_killed_half_way_is_taken_down_whole(machine_for_labs: No
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     folder = labs_root() / "killed"
     deadline = time.monotonic() + 20
-    while len(marked_pids(folder)) < processes and time.monotonic() < deadline:
+    while (seen := len(marked_pids(folder))) < processes and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert marked_pids(folder)
+    # What was seen may be gone by now: a host's first process ends by itself when nobody reads what it says.
+    assert seen >= processes
     assert load_state("killed").topology.name == "killed"
     with pytest.raises(LabError, match="drsim lab down --name killed"):
         Lab.up(LabTopology.simple(name="killed", hosts=1, guests=0))

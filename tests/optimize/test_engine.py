@@ -71,8 +71,9 @@ def run(m: Model, place: np.ndarray, *, lawful: bool, bar: np.ndarray, seed: int
     random = np.array([seed * 2 + 1], dtype=np.uint64)
     kin = alike(m.demand[:-1], 3, 0)
     told, change = anneal(
-        m, state, m.capacity, price, bar, 17.0, wrong, lawful, PATIENCE, random, 3000, 30.0, 0.5, 0.3, 0.3, kin, 0.5
-    )
+        m, state, m.capacity, price, bar, 17.0, wrong, lawful, PATIENCE, random, 3000, 30.0, 0.5, 0.3, 0.3, kin, 0.5,
+        np.array([0]), 0.2,
+    )  # fmt: skip
     fresh = new_state(m, state.place)
     for name in ("use", "full", "on_host", "in_location", "locations", "in_area", "moved", "groups_moved"):
         assert np.array_equal(getattr(state, name), getattr(fresh, name)), name
@@ -115,7 +116,10 @@ def test_no_step_passes_the_bar(seed: int, units: int, hosts: int) -> None:
     kin = alike(m.demand[:-1], 3, 0)
     price = np.zeros(m.capacity.shape)
     random = np.array([seed + 1], dtype=np.uint64)
-    anneal(m, state, m.capacity, price, bar, 0.0, 0, False, PATIENCE, random, 3000, 30.0, 0.5, 0.3, 0.3, kin, 0.5)
+    anneal(
+        m, state, m.capacity, price, bar, 0.0, 0, False, PATIENCE, random, 3000, 30.0, 0.5, 0.3, 0.3, kin, 0.5,
+        np.array([0]), 0.2,
+    )  # fmt: skip
     assert (state.full <= bar).all()
     assert m.allowed[m.kind, state.place].all()
 

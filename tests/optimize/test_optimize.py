@@ -13,6 +13,7 @@ from drsim.inventory import Host, HostNic, Inventory, Network, Site, Vm, VmNic
 from drsim.optimize import Result, optimize, score
 from drsim.optimize.allowed import Reach
 from drsim.placement import Placement
+from drsim.plan import replay
 from drsim.planner import make_plan
 from drsim.policy import Apart, Goal, Limits, NotOn, Objective, Pin, Policy, Rule, RunOn, Together
 from drsim.schedule import schedule
@@ -254,3 +255,20 @@ def test_a_way_that_does_not_exist_is_said_and_nothing_is_done() -> None:
     assert order.moves == ()
     assert set(order.unreached) == {"v1", "v2"}
     assert "lacks" in order.unreached["v1"]
+
+
+def test_guests_that_do_not_move_step_aside_for_two_that_no_host_has_room_for() -> None:
+    big = [(4096, 0.1, "h1"), (4000, 0.1, "h2")]
+    small = [(1000, 0.1, host) for host in ("h1", "h2") for _ in range(4)]
+    spare = [(6100, 0.1, host) for host in ("h3", "h4")]
+    inventory = estate(big + small + spare, 4)
+    start = Placement.of(inventory)
+    target = Placement(dict(start) | {"v1": "h2", "v2": "h1"})
+    order = schedule(inventory, Policy(), target, {})
+    assert order.unreached == {}
+    assert replay(order.moves, start) == target
+    aside = [move for move in order.moves if move.stop_over]
+    assert [move.target for move in aside] == ["h3", "h3", "h4", "h4"]
+    assert all("comes home later" in move.reason for move in aside)
+    made = [(move.vm, move.target) for move in order.moves if move.vm in ("v1", "v2")]
+    assert made == [("v1", "h2"), ("v2", "h1")]

@@ -52,6 +52,8 @@ def anneal(
     homes: float,
     alike: np.ndarray,
     kins: float,
+    worst: np.ndarray,
+    focus: float,
 ) -> tuple[float, int]:
     """Propose so many steps while the temperature falls geometrically.
 
@@ -81,6 +83,10 @@ def anneal(
         Share of the proposals that exchange two units; that send one home; share of the exchanges with one alike.
     alike : array of int, shape (U, K)
         Units that need about the same.
+    worst : array of int
+        Hosts to relieve.
+    focus : float
+        Share of the proposals that concern a unit on one of those hosts.
 
     Returns
     -------
@@ -104,10 +110,16 @@ def anneal(
     t = hot
     kin_below = np.int64(kins * 1024)
     swap_below, home_from = np.int64(swaps * 1024), np.int64(1024 - homes * 1024)
+    focus_below = np.int64(focus * 1024) if worst.size else np.int64(0)
     for _ in range(rounds):
         t *= factor
         for _ in range(1000):
             u = draw(random, units)
+            if focus_below and draw(random, 1024) < focus_below:
+                crowded = worst[draw(random, worst.size)]
+                if first[crowded] >= 0:
+                    u = first[crowded]
+                    first[crowded] = after[u]
             source = place[u]
             luck = draw(random, 1024)
             if luck < swap_below:

@@ -59,6 +59,8 @@ class Recipe:
         Share of the proposals that exchange two units; that send one home.
     kins : float
         Share of the exchanges with a unit alike.
+    focus : float
+        Share of the proposals that concern a unit on a host that holds too much.
     """
 
     hot: float = 0.5
@@ -74,6 +76,7 @@ class Recipe:
     swaps: float = 0.3
     homes: float = 0.4
     kins: float = 0.5
+    focus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -199,6 +202,8 @@ class _Try:
         self.model, self.start, self.kin, self.recipe, self.effort = model, start, kin, recipe, effort
         self.random = np.random.default_rng(seed).integers(1, 2**63, size=1, dtype=np.uint64)
         self.steps = int(min(STEPS[0], max(STEPS[1], effort / LOOKS)))
+        # A short search has fewer looks: at each, prices change the more.
+        self.pace = max(LOOKS * self.steps / effort, 1.0)
         self.price = _unit_price(model)
         need = np.maximum(model.demand[:-1].mean(axis=0), 1e-12)
         # Where load has a price, what is too much costs no less; elsewhere resources weigh alike.
@@ -229,7 +234,7 @@ class _Try:
             done += self.steps
             # Where something is over, the price rises until it is not; where nothing is, it comes down again.
             up, down = (PRESSURE, 1.0) if share > ANNEALED else (recipe.up, recipe.down)
-            over *= np.where(state.full > model.capacity, up, down)
+            over *= np.where(state.full > model.capacity, up, down) ** self.pace
             np.clip(over, self.base * 0.1, self.base * 1e6, out=over)
             rule = min(max(rule * (recipe.rule_up if wrong else recipe.rule_down), recipe.rule_least), 1e6)
             if strict:
@@ -243,6 +248,7 @@ class _Try:
         _, change = anneal(
             self.model, state, self.model.capacity, over, bar, rule * self.price, wrong, lawful, PATIENCE, self.random,
             self.steps, heat, heat, recipe.swaps, recipe.homes, self.kin, recipe.kins,
+            np.flatnonzero((state.full > self.model.capacity).any(axis=1)), recipe.focus,
         )  # fmt: skip
         return int(change)
 
