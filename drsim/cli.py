@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from drsim.cli_migration import ParametersOption, calibrate, parameters
+from drsim.cli_operate import operate
 from drsim.errors import DrsimError
 from drsim.version import __version__
 
@@ -58,7 +59,8 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def _read(inventory: str, policy: str | None) -> Any:
+def read_estate(inventory: str, policy: str | None) -> Any:
+    """Read an inventory and a policy; some inventories hold rules themselves."""
     from drsim.formats import read_inventory, read_policy
     from drsim.policy import Policy
 
@@ -87,7 +89,7 @@ def check(inventory: InventoryArgument, policy: PolicyArgument = None, as_json: 
     from drsim.errors import PolicyError
     from drsim.show import violations_view
 
-    estate, rules = _read(inventory, policy)
+    estate, rules = read_estate(inventory, policy)
     if problems := checks.policy_problems(rules, estate):
         raise PolicyError(*problems)
     found = checks.violations(estate, rules)
@@ -121,7 +123,7 @@ def plan(
     from drsim.planner import make_plan
     from drsim.show import plan_view
 
-    estate, rules = _read(inventory, policy)
+    estate, rules = read_estate(inventory, policy)
     if max_moves is not None:
         rules = replace(rules, limits=replace(rules.limits, max_moves=max_moves))
     made = make_plan(
@@ -246,7 +248,7 @@ def what_if(
     from drsim.formats import write_text
     from drsim.whatif import compare, comparison_view, parse_case
 
-    estate, rules = _read(inventory, policy)
+    estate, rules = read_estate(inventory, policy)
     cases = {text: parse_case(text) for text in change or []}
     if not cases:
         raise DrsimError("what-if needs at least one --change, e.g. --change lose:h3 --change grow:20.")
@@ -283,6 +285,7 @@ def schema(
     print_json(schema_of(kind))  # type: ignore[arg-type]
 
 
+app.command()(operate)
 app.command()(calibrate)
 app.command()(parameters)
 

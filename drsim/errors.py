@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,10 @@ class DataError(DrsimError):
     def __init__(self, *problems: Problem) -> None:
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
+
+    def at(self, place: str) -> Self:
+        """Return the same problems, found in a place such as a file."""
+        return type(self)(*(replace(problem, place=f"{place}: {problem.place}") for problem in self.problems))
 
 
 class InventoryError(DataError):

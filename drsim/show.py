@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,28 @@ from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
 from drsim.report.text import duration, milliseconds, score_text, size, visible, wish
 from drsim.simulate import Replications, Simulation
+from drsim.simulate.operate import Operation
 
 MOVES_SHOWN = 40
 """Moves listed unless all are asked for: what fits on a screen."""
+
+TOLD = 20
+"""Incidents told."""
+
+WIDE = 140
+"""Characters of an incident's first line that are told."""
+
+MEASURES = {
+    "contended_host_hours": "host-hours over the cores",
+    "ready_core_hours": "core-hours waited for CPU",
+    "worst_ready_share": "worst host: share of CPU waited for",
+    "migrations": "migrations",
+    "gib_moved": "GiB moved",
+    "downtime_s": "standstill by migrations, s in all",
+    "vm_hours_down": "guest-hours down",
+    "migrations_not_done": "migrations not done",
+}
+"""Figures of `Operation.summary`, for people."""
 
 
 def plan_view(plan: Plan, *, all_moves: bool = False) -> RenderableType:
@@ -135,6 +154,28 @@ def chances_view(drawn: Replications, window_s: float | None) -> RenderableType:
 
 def _worst(still: NDArray[np.float64]) -> str:
     return milliseconds(float(np.percentile(still, 95)))
+
+
+def operations_view(operations: Mapping[str, Operation]) -> RenderableType:
+    """Show what became of a cluster, one column for each who was in charge, and what went wrong in the last."""
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    table.add_column("")
+    for name in operations:
+        table.add_column(name, justify="right")
+    figures = [operation.summary() for operation in operations.values()]
+    for key, what in MEASURES.items():
+        table.add_row(what, *(f"{each[key]:.1%}" if key.endswith("share") else f"{each[key]:,.1f}" for each in figures))
+    *_, last = operations.values()
+    told = [one for one in last.incidents if one.kind not in ("moved", "planned", "started")]
+    lines = [Text(_clock(one.time_s) + "  " + visible(one.text.splitlines()[0])[:WIDE]) for one in told[:TOLD]]
+    if len(told) > TOLD:
+        lines.append(Text(f"... and {len(told) - TOLD} more; --out writes all."))
+    return Group(table, *lines)
+
+
+def _clock(time_s: float) -> str:
+    days, rest = divmod(time_s, 86_400.0)
+    return f"day {days:.0f} {rest // 3600:02.0f}:{rest % 3600 // 60:02.0f}"
 
 
 def parameters_view(calibration: Calibration, entries: Sequence[Entry]) -> RenderableType:

@@ -2,6 +2,7 @@
 
 from drsim.formats.attributes import fields
 from drsim.formats.calibrations import calibration_to_yaml, read_calibration, write_calibration
+from drsim.formats.demands import read_demand
 from drsim.formats.folder import from_frames, to_frames
 from drsim.formats.inventories import inventory_to_json, read_inventory, write_inventory
 from drsim.formats.neutral import read_neutral, write_placement
@@ -20,6 +21,7 @@ __all__ = [
     "plan_from_json",
     "plan_to_json",
     "read_calibration",
+    "read_demand",
     "read_inventory",
     "read_neutral",
     "read_plan",

@@ -8,6 +8,7 @@ from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
 from drsim.errors import DataError
+from drsim.formats.tables import read_table
 from drsim.formats.text import read_text, refuse
 from drsim.inventory import PageClass, Vm
 from drsim.migration import Observation, Options
@@ -35,20 +36,7 @@ def read_recording(path: str | File) -> tuple[Observation, ...]:
     DataError
         If it cannot be read or lacks a column.
     """
-    import pandas as pd
-
-    place = File(path)
-    try:
-        match place.suffix:
-            case ".parquet":
-                table = pd.read_parquet(place)
-            case ".json":
-                table = pd.DataFrame(json.loads(place.read_text()))
-            case _:
-                table = pd.read_csv(place)
-    except (OSError, ValueError, ImportError) as error:
-        remedy = "Name a CSV, Parquet or JSON table as 'python -m executor.record' writes it."
-        raise refuse(DataError, str(path), f"it cannot be read: {error}.", remedy) from error
+    table = read_table(path, "Name a CSV, Parquet or JSON table as 'python -m executor.record' writes it.")
     return observations_of(table, str(path))
 
 

@@ -156,6 +156,11 @@ class Migration:
         return self.phase == "done"
 
     @property
+    def on_target(self) -> bool:
+        """Whether the guest goes on on the target before all its memory is there: post-copy has begun."""
+        return self._on_target
+
+    @property
     def throttle(self) -> float:
         """Share of their time that vCPUs are held back now."""
         return self._throttle.held

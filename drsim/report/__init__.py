@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from drsim.report.accuracy import draw_accuracy
     from drsim.report.actual import Actual
     from drsim.report.gantt import draw_gantt
+    from drsim.report.heatmap import draw_heatmap
     from drsim.report.html import render
     from drsim.report.scorecard import draw_scorecard
     from drsim.report.tables import comparison_table, host_table, moves_table
@@ -23,6 +24,7 @@ __all__ = [
     "comparison_table",
     "draw_accuracy",
     "draw_gantt",
+    "draw_heatmap",
     "draw_scorecard",
     "draw_utilisation",
     "host_table",
@@ -36,6 +38,7 @@ _HOMES = {
     "comparison_table": "tables",
     "draw_accuracy": "accuracy",
     "draw_gantt": "gantt",
+    "draw_heatmap": "heatmap",
     "draw_scorecard": "scorecard",
     "draw_utilisation": "utilisation",
     "host_table": "tables",

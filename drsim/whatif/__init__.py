@@ -2,6 +2,7 @@
 
 from drsim.whatif.cases import BASELINE, Case, Comparison, compare
 from drsim.whatif.change import AddHosts, Change, Drain, Grow, LoseHost
+from drsim.whatif.days import balancer, drain, parse_happening, restarter
 from drsim.whatif.figure import draw_cases
 from drsim.whatif.parse import parse_case, parse_change
 from drsim.whatif.restart import Restart, restart
@@ -17,10 +18,14 @@ __all__ = [
     "Grow",
     "LoseHost",
     "Restart",
+    "balancer",
     "compare",
     "comparison_view",
+    "drain",
     "draw_cases",
     "parse_case",
     "parse_change",
+    "parse_happening",
     "restart",
+    "restarter",
 ]

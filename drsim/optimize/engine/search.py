@@ -157,7 +157,7 @@ RECIPES = (
     Recipe(hot=0.5, over=2.0, homes=0.3),
     Recipe(hot=0.5, over=4.0, homes=0.5),
     Recipe(hot=1.0, over=1.0, homes=0.3, swaps=0.4, up=1.02, down=0.998, rule_down=0.99),
-    Recipe(hot=0.2, over=4.0, homes=0.4, rule_down=0.99),
+    Recipe(hot=0.2, over=4.0, homes=0.4, rule_down=0.99, focus=0.1),
 )
 """No recipe suits every problem: how tight it is, and what is held on both ends, decides."""
 

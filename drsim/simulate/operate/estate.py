@@ -1,0 +1,204 @@
+"""Where every guest is and what every host carries, added up over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drsim.inventory import Datastore, Disk, Host, HostState, Inventory, Network, Vm
+
+NOWHERE = -1
+
+
+class Estate:
+    """Hosts and guests at an instant, and sums up to it; every change first settles the time before it.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        What is where at the start.
+    cpu_cores : array of float, shape (samples, guests)
+        CPU demand, guests in the inventory's order.
+    step_s : float
+        Time between two samples.
+    now : callable
+        The time, seconds.
+
+    Attributes
+    ----------
+    place : array of int, shape (guests,)
+        Host that each guest runs on; `NOWHERE` if it does not run.
+    last : array of int, shape (guests,)
+        Host that it ran on last.
+    wanted : array of bool, shape (guests,)
+        Whether it ran at the start and should run.
+    halted : array of bool, shape (guests,)
+        Whether it is there but stands still.
+    taken_mib : array of float, shape (hosts,)
+        Memory of guests, those under way to it included.
+    extra_cores : array of float, shape (hosts,)
+        What migrations and starting guests take beside the guests' demand.
+    up, open : array of bool, shape (hosts,)
+        Whether a host has power; whether it takes guests.
+    ready_s, down_s : array of float, shape (guests,)
+        Core-seconds that each guest waited for CPU; seconds that it did not run.
+    used_cores, ready_cores, memory_mib, guests : array of float, shape (samples, hosts)
+        CPU used and CPU waited for, means over each step; memory and guests at its end.
+    """
+
+    def __init__(
+        self, inventory: Inventory, cpu_cores: NDArray[np.float32], step_s: float, now: Callable[[], float]
+    ) -> None:
+        self.base, self._now, self._step_s = inventory, now, step_s
+        self._cpu = cpu_cores
+        self.hosts = {host.name: number for number, host in enumerate(inventory.hosts)}
+        self.vms = {vm.name: number for number, vm in enumerate(inventory.vms)}
+        sites = {site.name: number for number, site in enumerate(inventory.sites)}
+        self.site = np.array([sites[host.site] for host in inventory.hosts], dtype=np.int64)
+        self.cores = np.array([float(host.cores) for host in inventory.hosts])
+        self.room_mib = np.array([host.guest_memory_mib for host in inventory.hosts])
+        self.memory = np.array([float(vm.memory_mib) for vm in inventory.vms])
+        self.wanted = np.array([vm.state == "running" for vm in inventory.vms], dtype=np.bool_)
+        there = np.array([vm.state != "stopped" for vm in inventory.vms], dtype=np.bool_)
+        self.last = np.array([self.hosts[vm.host] for vm in inventory.vms], dtype=np.int64)
+        self.place = np.where(there, self.last, NOWHERE)
+        self.halted = there & ~self.wanted
+        count = len(self.hosts)
+        self.taken_mib = np.bincount(self.last[there], self.memory[there], count)
+        self.extra_cores = np.zeros(count)
+        self.up = np.array([host.state in ("up", "maintenance") for host in inventory.hosts])
+        self.open = np.array([host.takes_guests for host in inventory.hosts])
+        self.ready_s, self.down_s = np.zeros(len(self.vms)), np.zeros(len(self.vms))
+        steps = len(cpu_cores)
+        self.used_cores, self.ready_cores, self.memory_mib, self.guests = (
+            np.zeros((steps, count), dtype=np.float32) for _ in range(4)
+        )
+        self._disks: dict[int, tuple[Disk, ...]] = {}
+        self._stores: dict[str, Datastore] = {}
+        self._step, self._since, self._row = 0, 0.0, self._cpu[0]
+
+    def begin(self, step: int) -> None:
+        """Begin a step: what was measured at its start holds until the next."""
+        self.settle()
+        if step:
+            self.memory_mib[step - 1] = self.taken_mib
+            self.guests[step - 1] = np.bincount(self.place[self.place >= 0], minlength=len(self.hosts))
+        if step < len(self._cpu):
+            self._step, self._row = step, self._cpu[step]
+
+    def demand(self) -> NDArray[np.float64]:
+        """Return the CPU demand on each host now, cores."""
+        works = (self.place >= 0) & ~self.halted
+        return np.bincount(self.place[works], self._row[works], len(self.hosts)) + self.extra_cores
+
+    def settle(self) -> None:
+        """Add up what happened since the last change."""
+        time_s = self._now() - self._since
+        self._since = self._now()
+        if time_s <= 0.0:
+            return
+        demand = self.demand()
+        wait = np.maximum(demand - self.cores, 0.0)
+        part = time_s / self._step_s
+        self.used_cores[self._step] += (demand - wait) * part
+        self.ready_cores[self._step] += wait * part
+        if wait.any():
+            share = wait / np.maximum(demand, 1e-12)
+            slow = np.flatnonzero((self.place >= 0) & ~self.halted & (share[self.place] > 0.0))
+            self.ready_s[slow] += self._row[slow] * share[self.place[slow]] * time_s
+        self.down_s[self.wanted & ((self.place < 0) | self.halted)] += time_s
+
+    def reserve(self, vm: int, host: int) -> None:
+        """Take memory for a guest that is to come."""
+        self.taken_mib[host] += self.memory[vm]
+
+    def free(self, vm: int, host: int) -> None:
+        """Give memory of a guest back."""
+        self.taken_mib[host] -= self.memory[vm]
+
+    def load(self, host: int, cores: float) -> None:
+        """Add CPU that is no guest's."""
+        self.settle()
+        self.extra_cores[host] += cores
+
+    def run(self, vm: int, host: int) -> None:
+        """Let a guest run on a host from now on; its memory has been reserved there."""
+        self.settle()
+        self.place[vm] = self.last[vm] = host
+        self.halted[vm] = False
+
+    def stop(self, vm: int) -> None:
+        """Let a guest not run any more; the memory that it had is free."""
+        self.settle()
+        if self.place[vm] != NOWHERE:
+            self.free(vm, int(self.place[vm]))
+        self.place[vm] = NOWHERE
+        self.halted[vm] = False
+
+    def halt(self, vm: int, still: bool) -> None:
+        """Let a guest stand still where it is, or go on."""
+        self.settle()
+        self.halted[vm] = still
+
+    def fits(self, vm: int, host: int) -> bool:
+        """Whether a host has the memory for one more guest."""
+        return bool(self.taken_mib[host] + self.memory[vm] <= self.room_mib[host] + 1e-6)
+
+    def bring(self, vm: int, host: int, disks: Collection[str]) -> None:
+        """Let disks of a guest be where its new host sees them: on a store of its, or else on the host's own."""
+        if not disks:
+            return
+        name = self.base.hosts[host].name
+        own = f"disks of {name}"
+        store = next((d.name for d in self.base.datastores if name in d.hosts), own)
+        if store == own:
+            self._stores[own] = Datastore(name=own, kind="local", hosts=(name,))
+        now = self._disks.get(vm, self.base.vms[vm].disks)
+        self._disks[vm] = tuple(replace(disk, datastore=store) if disk.name in disks else disk for disk in now)
+
+    def inventory(self, hosts: NDArray[np.int64] | None = None) -> Inventory:
+        """Return what an operator would collect now, of all hosts or of some."""
+        base = self.base
+        chosen = np.ones(len(self.hosts), dtype=np.bool_)
+        if hosts is not None:
+            chosen[:] = False
+            chosen[hosts] = True
+        names = {base.hosts[number].name for number in np.flatnonzero(chosen).tolist()}
+        guests = np.flatnonzero(chosen[self.last]).tolist()
+        datastores = (*base.datastores, *self._stores.values())
+        changes = {
+            "hosts": tuple(self._host(number) for number in np.flatnonzero(chosen).tolist()),
+            "vms": tuple(self._vm(number) for number in guests),
+        }
+        if hosts is None:
+            return replace(base, datastores=datastores, **changes)  # type: ignore[arg-type]
+        stores = tuple(replace(d, hosts=tuple(h for h in d.hosts if h in names)) for d in datastores)
+        return replace(base, datastores=stores, networks=_networks(base, names), **changes)  # type: ignore[arg-type]
+
+    def _host(self, number: int) -> Host:
+        host = self.base.hosts[number]
+        state: HostState = "down" if not self.up[number] else "up" if self.open[number] else "maintenance"
+        return host if host.state == state else replace(host, state=state)
+
+    def _vm(self, number: int) -> Vm:
+        vm, place = self.base.vms[number], int(self.place[number])
+        state = vm.state
+        if self.wanted[number]:
+            state = "stopped" if place < 0 else "unknown" if self.halted[number] else "running"
+        host = self.base.hosts[int(self.last[number])].name
+        disks = self._disks.get(number, vm.disks)
+        return replace(vm, host=host, state=state, cpu_demand_cores=float(self._row[number]), disks=disks)
+
+
+def _networks(base: Inventory, names: set[str]) -> tuple[Network, ...]:
+    return tuple(
+        replace(
+            network,
+            hosts=tuple(host for host in network.hosts if host in names),
+            exceptions=tuple(each for each in network.exceptions if each.host in names),
+        )
+        for network in base.networks
+    )

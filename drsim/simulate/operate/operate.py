@@ -1,0 +1,294 @@
+"""The verb: let a cluster live through its demand, with a planner in charge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from drsim.errors import DataError, DrsimError, Problem
+from drsim.inventory import Inventory
+from drsim.migration import DEFAULT, Parameters
+from drsim.policy import Limits
+from drsim.simulate.carry import Process
+from drsim.simulate.lines import Lines
+from drsim.simulate.operate.estate import Estate
+from drsim.simulate.operate.happening import (
+    Call,
+    Happening,
+    HostFailure,
+    LinkFailure,
+    Maintenance,
+    Planner,
+    Recorded,
+)
+from drsim.simulate.operate.hypervisor import Hypervisor
+from drsim.simulate.operate.result import Happened, Incident, Operation
+from drsim.simulate.operate.watch import Watch
+from drsim.topology import Topology
+from drsim.workload import Demand
+
+Restart = Callable[[Inventory, Inventory], Mapping[str, str]]
+"""From the inventory before and after a loss to where the guests lost are started again."""
+
+NOTICE_S = 60.0
+"""Time until a cluster manager takes a silent host for dead and starts its guests elsewhere."""
+
+BOOT_S, BOOTS_AT_ONCE = 45.0, 4
+"""How long a guest starts, with all its vCPUs busy, and how many a host starts at once."""
+
+
+def operate(
+    inventory: Inventory,
+    demand: Demand,
+    planner: Planner | None = None,
+    *,
+    every_s: float = 300.0,
+    watch: Watch | None = None,
+    happenings: Sequence[Happening] = (),
+    restart: Restart | None = None,
+    limits: Limits | None = None,
+    parameters: Parameters = DEFAULT,
+    on_progress: Callable[[float], None] | None = None,
+) -> Operation:
+    """Let a cluster live through its demand.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        What is where at the start; checked (`drsim.check`).
+    demand : Demand
+        CPU demand of every guest; it also says how long.
+    planner : callable, optional
+        From an inventory to a plan, called on a period; nobody is in charge by default. While a plan of its is under
+        way it is not called.
+    every_s : float
+        The period.
+    watch : Watch, optional
+        When it is called, and about which hosts; every time and about all by default.
+    happenings : sequence
+        Failures, maintenance, calls of other planners, recorded moves.
+    restart : callable, optional
+        Where guests of a dead host are started again; by default they wait for their host.
+    limits : Limits, optional
+        Bandwidth cap of moves that name none.
+    parameters : Parameters
+        Constants of the migration model.
+    on_progress : callable, optional
+        Told the share of the time that is over.
+
+    Returns
+    -------
+    Operation
+        The same for the same input, to the last bit.
+
+    Raises
+    ------
+    DataError
+        If demand of a guest is missing, or something happens to a host, link or guest that there is not.
+    """
+    cpu = demand.of([vm.name for vm in inventory.vms])
+    if problems := _strays(inventory, happenings):
+        raise DataError(*problems)
+    return _World(inventory, cpu, demand.step_s, limits or Limits(), parameters, restart).run(
+        planner, every_s, watch, happenings, on_progress
+    )
+
+
+def _strays(inventory: Inventory, happenings: Sequence[Happening]) -> list[Problem]:
+    """List what happens to things that there are not."""
+    known = {
+        "host": set(inventory.host_by_name),
+        "link": {link.name for link in inventory.links},
+        "vm": set(inventory.vm_by_name),
+    }
+    problems = []
+    for number, happening in enumerate(happenings, 1):
+        for field, names in known.items():
+            name = getattr(happening, field, None)
+            if name is not None and name not in names:
+                remedy = f"Name one of {', '.join(sorted(names)[:5]) or 'none: there is none'}, ..."
+                place = f"happening {number} ({type(happening).__name__})"
+                problems.append(Problem(place=place, field=field, expected=f"there is no '{name}'.", remedy=remedy))
+    return problems
+
+
+class _World:
+    """One run."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        cpu: NDArray[np.float32],
+        step_s: float,
+        limits: Limits,
+        parameters: Parameters,
+        restart: Restart | None,
+    ) -> None:
+        self._env = env = simpy.Environment()
+        self._steps, self._step_s, self._restart = len(cpu), step_s, restart
+        self._estate = Estate(inventory, cpu, step_s, lambda: env.now)
+        capacity = Topology(inventory).capacity_mbit_s
+        self._lines = Lines(
+            env, capacity, parameters.goodput, parameters.return_share, longest=2 + len(inventory.links), fast=True
+        )
+        self._incidents: list[Incident] = []
+        self._hypervisor = Hypervisor(env, self._estate, self._lines, limits, parameters, self._tell)
+        self._boots = [simpy.Resource(env, BOOTS_AT_ONCE) for _ in inventory.hosts]
+        self._plans = 0
+        self._starting: set[int] = set()
+
+    def _tell(self, kind: Happened, subject: str, text: str) -> None:
+        self._incidents.append(Incident(time_s=self._env.now, kind=kind, subject=subject, text=text))
+
+    def run(
+        self,
+        planner: Planner | None,
+        every_s: float,
+        watch: Watch | None,
+        happenings: Sequence[Happening],
+        on_progress: Callable[[float], None] | None,
+    ) -> Operation:
+        env, estate = self._env, self._estate
+        env.process(self._clock(on_progress))
+        for happening in sorted(happenings, key=lambda one: one.at_s):
+            env.process(self._live(happening))
+        if planner is not None:
+            env.process(self._in_charge(planner, every_s, watch))
+        env.run(until=self._steps * self._step_s)
+        estate.begin(self._steps)
+        return Operation(
+            hosts=tuple(estate.hosts),
+            vms=tuple(estate.vms),
+            cores=estate.cores,
+            step_s=self._step_s,
+            used_cores=estate.used_cores,
+            ready_cores=estate.ready_cores,
+            memory_mib=estate.memory_mib,
+            guests=estate.guests,
+            ready_s=estate.ready_s,
+            down_s=estate.down_s,
+            place=estate.place,
+            migrations=tuple(self._hypervisor.migrated),
+            incidents=tuple(self._incidents),
+            link_use=self._lines.uses(),
+        )
+
+    def _clock(self, on_progress: Callable[[float], None] | None) -> Process:
+        for step in range(self._steps):
+            self._estate.begin(step)
+            if on_progress is not None:
+                on_progress(step / self._steps)
+            yield self._env.timeout(self._step_s)
+
+    def _in_charge(self, planner: Planner, every_s: float, watch: Watch | None) -> Process:
+        while True:
+            yield self._env.timeout(every_s - self._env.now % every_s)
+            estate = self._estate
+            hosts = None
+            if watch is not None:
+                hosts = watch.scope(estate.demand() / estate.cores, estate.up & estate.open, estate.site)
+                if not hosts.size:
+                    continue
+            yield from self._call(planner, estate.inventory(hosts), "on its period")
+
+    def _call(self, planner: Planner, inventory: Inventory, why: str) -> Process:
+        try:
+            plan = planner(inventory)
+        except DrsimError as error:
+            # In a real cluster, too, a planner that fails leaves everything as it is until it is called again.
+            self._tell("failed", "planner", f"{why}: {error}")
+            return
+        if not plan.moves:
+            return
+        self._plans += 1
+        number = self._plans
+        self._tell("planned", f"plan {number}", f"{why}: {len(plan.moves)} moves, {plan.objective.goal}")
+        yield from self._hypervisor.carry_out(number, plan.moves)
+
+    def _live(self, happening: Happening) -> Process:
+        yield self._env.timeout(happening.at_s)
+        match happening:
+            case HostFailure():
+                yield from self._lose(happening)
+            case LinkFailure(link=link):
+                self._tell("link_down", link, f"{link} carries nothing")
+                self._hypervisor.cut_link(link)
+                if math.isfinite(happening.back_after_s):
+                    yield self._env.timeout(happening.back_after_s)
+                    self._tell("link_up", link, f"{link} carries traffic again")
+                    self._hypervisor.mend_link(link)
+            case Maintenance(host=host):
+                number = self._estate.hosts[host]
+                self._estate.open[number] = False
+                self._tell("maintenance", host, f"{host} takes no guests")
+                yield self._env.timeout(happening.for_s)
+                self._estate.open[number] = self._estate.up[number]
+                self._tell("open", host, f"{host} takes guests again")
+            case Call():
+                yield from self._call(happening.planner, self._estate.inventory(), happening.why)
+            case Recorded(vm=vm, host=host):
+                self._replay(self._estate.vms[vm], self._estate.hosts[host])
+
+    def _replay(self, vm: int, host: int) -> None:
+        estate = self._estate
+        source = int(estate.place[vm])
+        if source >= 0 and source != host:
+            estate.settle()
+            estate.reserve(vm, host)
+            estate.run(vm, host)
+            estate.free(vm, source)
+
+    def _lose(self, failure: HostFailure) -> Process:
+        env, estate = self._env, self._estate
+        host = estate.hosts[failure.host]
+        before = estate.inventory()
+        lost = self._hypervisor.fail_host(host)
+        self._tell("host_down", failure.host, f"{failure.host} has lost power, and {len(lost)} guests with it")
+        if self._restart is not None:
+            env.process(self._start_elsewhere(before, lost))
+        if math.isfinite(failure.back_after_s):
+            yield env.timeout(failure.back_after_s)
+            estate.up[host] = estate.open[host] = True
+            self._tell("host_up", failure.host, f"{failure.host} is up again")
+            for vm in lost:
+                if estate.place[vm] < 0 and vm not in self._starting:
+                    env.process(self._boot(vm, host))
+
+    def _start_elsewhere(self, before: Inventory, lost: Sequence[int]) -> Process:
+        assert self._restart is not None
+        yield self._env.timeout(NOTICE_S)
+        estate = self._estate
+        places = self._restart(before, estate.inventory())
+        for vm in lost:
+            name = estate.base.vms[vm].name
+            if estate.place[vm] >= 0 or vm in self._starting:
+                continue
+            if name in places:
+                self._env.process(self._boot(vm, estate.hosts[places[name]]))
+            else:
+                self._tell("left", name, f"{name} has no host to be started on")
+
+    def _boot(self, vm: int, host: int) -> Process:
+        estate, name, where = self._estate, self._estate.base.vms[vm].name, self._estate.base.hosts[host].name
+        if not estate.fits(vm, host):
+            self._tell("left", name, f"{name} cannot start: {where} has no memory for it any more")
+            return
+        self._starting.add(vm)
+        estate.reserve(vm, host)
+        cores = float(estate.base.vms[vm].vcpus)
+        with self._boots[host].request() as turn:
+            yield turn
+            estate.load(host, cores)
+            yield self._env.timeout(BOOT_S)
+            estate.load(host, -cores)
+        self._starting.discard(vm)
+        if not estate.up[host]:
+            estate.free(vm, host)
+            self._tell("left", name, f"{name} did not start: {where} failed as well")
+            return
+        estate.run(vm, host)
+        self._tell("started", name, f"{name} runs again, on {where}")

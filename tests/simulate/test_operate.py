@@ -1,0 +1,409 @@
+"""A cluster over time: closed forms, conservation under failures, and the failures one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drsim.check import inventory_problems, plan_violations
+from drsim.errors import DataError, DrsimError
+from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Link, Network, PageClass, Site, Vm, VmNic
+from drsim.migration import predict
+from drsim.plan import Move, Plan, Score
+from drsim.planner import make_plan
+from drsim.policy import Objective, Policy
+from drsim.simulate.operate import (
+    Call,
+    HostFailure,
+    LinkFailure,
+    Maintenance,
+    Operation,
+    Recorded,
+    Watch,
+    operate,
+)
+from drsim.simulate.operate.operate import BOOT_S, BOOTS_AT_ONCE, NOTICE_S
+from drsim.synthetic import cluster
+from drsim.topology import Topology
+from drsim.transfer import Transfer
+from drsim.whatif import balancer, drain, parse_happening, restarter
+from drsim.workload import Demand
+
+STEP_S = 60.0
+
+
+def two_sites(guests: int = 2, *, memory_mib: int = 4096, hosts: int = 4, cores: int = 8) -> Inventory:
+    """h1, h2, ... by turns at two sites joined by one line; every guest on h1."""
+    names = tuple(f"h{number}" for number in range(1, hosts + 1))
+    return Inventory(
+        sites=(Site(name="a"), Site(name="b")),
+        hosts=tuple(
+            Host(
+                name=name,
+                site="ab"[number % 2],
+                cores=cores,
+                memory_mib=65536,
+                nics=(HostNic(name="e", rate_mbit_s=1000.0),),
+            )
+            for number, name in enumerate(names)
+        ),
+        datastores=(Datastore(name="nfs", kind="nfs", hosts=names),),
+        networks=(Network(name="n", hosts=names),),
+        links=(Link(a="a", b="b", bandwidth_mbit_s=1000.0, rtt_ms=5.0),),
+        vms=tuple(
+            Vm(
+                name=f"v{number}",
+                host="h1",
+                vcpus=4,
+                memory_mib=memory_mib,
+                cpu_demand_cores=1.0,
+                disks=(Disk(name="vda", datastore="nfs", size_mib=1024.0),),
+                nics=(VmNic(network="n"),),
+                dirty=(PageClass(size_mib=256.0, dirty_rate_mib_s=10.0),),
+            )
+            for number in range(1, guests + 1)
+        ),
+    )
+
+
+def steady(inventory: Inventory, cores: float = 1.0, minutes: int = 20) -> Demand:
+    """The same demand of every guest all the time."""
+    count = len(inventory.vms)
+    return Demand(
+        vms=tuple(vm.name for vm in inventory.vms),
+        step_s=STEP_S,
+        cpu_cores=np.full((minutes, count), cores, dtype=np.float32),
+    )
+
+
+def moving(inventory: Inventory, *moves: tuple[str, str, str], mode: str = "precopy") -> Plan:
+    """A plan of (guest, source, target), all in one wave."""
+    nothing = Score(violations=0, penalty=0.0, objective=0.0)
+    return Plan(
+        inventory=inventory,
+        before=nothing,
+        after=nothing,
+        moves=tuple(
+            Move(
+                id=f"m{number}",
+                vm=vm,
+                source=source,
+                target=target,
+                reason="test",
+                transfer=Transfer(mode=mode),  # type: ignore[arg-type]
+            )
+            for number, (vm, source, target) in enumerate(moves, 1)
+        ),
+    )
+
+
+def at(time_s: float, plan: Plan) -> Call:
+    return Call(at_s=time_s, planner=lambda _: plan, why="test")
+
+
+def where(operation: Operation, vm: str) -> str | None:
+    place = int(operation.place[operation.vms.index(vm)])
+    return operation.hosts[place] if place >= 0 else None
+
+
+def kinds(operation: Operation) -> Counter[str]:
+    return Counter(one.kind for one in operation.incidents)
+
+
+def test_guests_wait_for_what_their_host_lacks() -> None:
+    estate = two_sites(guests=4)
+    lived = operate(estate, steady(estate, cores=3.0))
+    # 12 cores are wanted of 8: a third of what each wants is waited for.
+    assert lived.used_cores[:, 0] == pytest.approx(8.0)
+    assert lived.ready_cores[:, 0] == pytest.approx(4.0)
+    assert lived.ready_s == pytest.approx(1.0 * 20 * STEP_S)
+    assert lived.summary()["contended_host_hours"] == pytest.approx(20 * STEP_S / 3600.0)
+    assert lived.summary()["worst_ready_share"] == pytest.approx(1.0 / 3.0)
+
+
+def test_a_move_alone_takes_what_was_predicted_and_ends_the_waiting() -> None:
+    estate = two_sites(guests=4)
+    plan = moving(estate, ("v1", "h1", "h3"), ("v2", "h1", "h3"))
+    alone = operate(estate, steady(estate), happenings=(at(60.0, moving(estate, ("v1", "h1", "h3"))),))
+    path = Topology(estate).path("h1", "h3")
+    assert path is not None
+    limit_ms = plan.moves[0].max_downtime_ms
+    said = predict(estate.vms[0], path, max_downtime_ms=limit_ms, bandwidth_mbit_s=None)
+    (done,) = alone.migrations
+    assert done.end_s - done.start_s == pytest.approx(said.total_time_s, rel=1e-9)
+    assert (done.sent_mib, done.downtime_ms) == pytest.approx((said.sent_mib, said.downtime_ms))
+    lived = operate(estate, steady(estate, cores=3.0), happenings=(at(60.0, plan),))
+    assert lived.ready_cores[0, 0] == pytest.approx(4.0)
+    assert lived.ready_cores[10:].sum() == 0.0
+    assert lived.guests[-1].tolist() == [2.0, 0.0, 2.0, 0.0]
+    # While they travel, either end has a thread of each migration to feed.
+    assert lived.used_cores[1, 2] == pytest.approx(2.0, rel=1e-3)
+
+
+def test_guests_of_a_dead_host_start_elsewhere_a_few_at_a_time() -> None:
+    estate = two_sites(guests=BOOTS_AT_ONCE + 1)
+
+    def to_h3(_: Inventory, after: Inventory) -> dict[str, str]:
+        return {vm.name: "h3" for vm in after.vms if vm.state == "stopped"}
+
+    lived = operate(estate, steady(estate), happenings=(HostFailure(at_s=100.0, host="h1"),), restart=to_h3)
+    assert lived.down_s[:BOOTS_AT_ONCE] == pytest.approx(NOTICE_S + BOOT_S)
+    assert lived.down_s[BOOTS_AT_ONCE] == pytest.approx(NOTICE_S + 2 * BOOT_S)
+    assert {where(lived, vm) for vm in lived.vms} == {"h3"}
+    # Booting guests want all their vCPUs: the new host is over its cores.
+    assert lived.used_cores[:, 2].max() == pytest.approx(8.0)
+
+
+def test_without_a_restart_guests_wait_for_their_host() -> None:
+    estate = two_sites(guests=1)
+    lived = operate(estate, steady(estate), happenings=(HostFailure(at_s=100.0, host="h1", back_after_s=300.0),))
+    assert lived.down_s == pytest.approx(300.0 + BOOT_S)
+    assert where(lived, "v1") == "h1"
+    assert kinds(lived) == {"host_down": 1, "host_up": 1, "started": 1}
+
+
+def test_the_own_restart_finds_places() -> None:
+    estate = two_sites(guests=3)
+    failure = HostFailure(at_s=100.0, host="h1")
+    lived = operate(estate, steady(estate), happenings=(failure,), restart=restarter(Policy()))
+    assert lived.down_s == pytest.approx(NOTICE_S + BOOT_S)
+    assert all(where(lived, vm) not in (None, "h1") for vm in lived.vms)
+
+
+def test_precopy_whose_target_dies_leaves_the_guest_where_it_is() -> None:
+    estate = two_sites(guests=1, memory_mib=16384)
+    calls = (at(60.0, moving(estate, ("v1", "h1", "h3"))), HostFailure(at_s=70.0, host="h3"))
+    lived = operate(estate, steady(estate), happenings=calls)
+    assert where(lived, "v1") == "h1"
+    assert lived.down_s.tolist() == [0.0]
+    assert [one.outcome for one in lived.migrations] == ["aborted"]
+    assert lived.memory_mib[-1].tolist() == [16384.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("dies", ["h1", "h3"])
+def test_postcopy_needs_both_ends(dies: str) -> None:
+    estate = two_sites(guests=1, memory_mib=16384)
+    calls = (at(60.0, moving(estate, ("v1", "h1", "h3"), mode="postcopy")), HostFailure(at_s=80.0, host=dies))
+    lived = operate(estate, steady(estate), happenings=calls)
+    assert where(lived, "v1") is None
+    assert [one.outcome for one in lived.migrations] == ["lost"]
+    assert lived.memory_mib[-1].sum() == 0.0
+
+
+def test_a_cut_line_aborts_precopy_and_halts_postcopy_until_it_is_back() -> None:
+    estate = two_sites(guests=1, memory_mib=16384)
+    cut = LinkFailure(at_s=100.0, link="a--b", back_after_s=200.0)
+    pre = operate(estate, steady(estate), happenings=(at(60.0, moving(estate, ("v1", "h1", "h2"))), cut))
+    assert (where(pre, "v1"), pre.migrations[0].outcome) == ("h1", "aborted")
+    assert pre.down_s.tolist() == [0.0]
+    post = operate(
+        estate, steady(estate), happenings=(at(60.0, moving(estate, ("v1", "h1", "h2"), mode="postcopy")), cut)
+    )
+    assert (where(post, "v1"), post.migrations[0].outcome) == ("h2", "done")
+    assert post.down_s == pytest.approx(200.0)
+    assert {"paused", "recovered"} <= set(kinds(post))
+
+
+def test_a_move_that_is_not_possible_any_more_is_left_out() -> None:
+    estate = two_sites(guests=1)
+    away = Maintenance(at_s=50.0, host="h3", for_s=600.0)
+    lived = operate(estate, steady(estate), happenings=(away, at(60.0, moving(estate, ("v1", "h1", "h3")))))
+    assert [one.outcome for one in lived.migrations] == ["refused"]
+    assert "takes no guests" in next(one.text for one in lived.incidents if one.kind == "refused")
+    assert where(lived, "v1") == "h1"
+
+
+def test_a_host_is_empty_for_its_maintenance() -> None:
+    estate = two_sites(guests=5)
+    lived = operate(estate, steady(estate), happenings=parse_happening("maintain:h1@0:02+10m", Policy()))
+    assert lived.guests[0, 0] == 5.0
+    assert lived.guests[-1, 0] == 0.0
+    assert lived.summary()["vm_hours_down"] == 0.0
+
+
+def test_recorded_moves_are_replayed_at_no_cost() -> None:
+    estate = two_sites(guests=1)
+    lived = operate(estate, steady(estate), happenings=(Recorded(at_s=90.0, vm="v1", host="h2"),))
+    assert lived.used_cores[:3, 0].tolist() == pytest.approx([1.0, 0.5, 0.0])
+    assert lived.used_cores[:3, 1].tolist() == pytest.approx([0.0, 0.5, 1.0])
+    assert lived.migrations == ()
+
+
+def test_the_balancer_is_the_planner_of_real_plans_and_ends_contention() -> None:
+    estate = cluster(20, 300, 1)
+    demand = Demand.daily(estate, days=1.0, seed=2)
+    plans: list[Plan] = []
+
+    def watched(part: Inventory) -> Plan:
+        plans.append(balancer(Policy())(part))
+        return plans[-1]
+
+    alone = operate(estate, demand).summary()
+    led = operate(estate, demand, watched, watch=Watch(cpu_share=0.9))
+    assert all(plan_violations(plan) == () for plan in plans)
+    assert alone["ready_core_hours"] > 10.0
+    assert led.summary()["ready_core_hours"] < 0.2 * alone["ready_core_hours"]
+    assert led.summary()["migrations"] == sum(one.outcome == "done" for one in led.migrations) > 0
+
+
+def test_the_same_days_are_the_same_to_the_last_bit() -> None:
+    estate = cluster(8, 100, 1, sites=2)
+    happenings = [
+        one
+        for text in ("fail:host0001@03:00+2h", "cut:site-1--site-2@05:00+1h")
+        for one in parse_happening(text, Policy())
+    ]
+    lives = [
+        operate(
+            estate,
+            Demand.daily(estate, days=0.5, seed=5),
+            balancer(Policy()),
+            watch=Watch(cpu_share=0.8),
+            happenings=happenings,
+            restart=restarter(Policy()),
+        )
+        for _ in range(2)
+    ]
+    for name, frame in lives[0].to_frames().items():
+        pd.testing.assert_frame_equal(frame, lives[1].to_frames()[name], check_exact=True)
+    assert lives[0].incidents == lives[1].incidents
+
+
+failures = st.one_of(
+    st.builds(
+        HostFailure,
+        at_s=st.floats(30.0, 500.0),
+        host=st.sampled_from(["h1", "h2", "h3", "h4"]),
+        back_after_s=st.sampled_from([30.0, 200.0, float("inf")]),
+    ),
+    st.builds(
+        LinkFailure,
+        at_s=st.floats(30.0, 500.0),
+        link=st.just("a--b"),
+        back_after_s=st.sampled_from([30.0, 200.0, float("inf")]),
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    mishaps=st.lists(failures, min_size=1, max_size=4),
+    mode=st.sampled_from(["precopy", "postcopy", "hybrid"]),
+    targets=st.lists(st.sampled_from(["h2", "h3", "h4"]), min_size=4, max_size=4),
+    starts=st.lists(st.floats(0.0, 300.0), min_size=2, max_size=2),
+)
+def test_whatever_fails_and_when_a_guest_is_in_one_place_or_none(
+    mishaps: list[HostFailure | LinkFailure], mode: str, targets: list[str], starts: list[float]
+) -> None:
+    estate = two_sites(guests=4, memory_mib=8192)
+    pairs = [(f"v{number}", "h1", target) for number, target in enumerate(targets, 1)]
+    plans = [at(starts[0], moving(estate, *pairs[:2], mode=mode)), at(starts[1], moving(estate, *pairs[2:], mode=mode))]
+    lived = operate(estate, steady(estate), happenings=[*plans, *mishaps], restart=restarter(Policy()))
+    # In each step a guest counts on one host at most, and the memory taken at the end is that of the guests there.
+    assert (lived.guests.sum(axis=1) <= 4.0).all()
+    under_way = len(lived.migrations) < 4
+    there = np.bincount(lived.place[lived.place >= 0], minlength=4)
+    assert lived.guests[-1].tolist() == there.tolist()
+    booting = kinds(lived)["host_down"] > 0
+    if not under_way and not booting:
+        assert lived.memory_mib[-1].tolist() == (there * 8192.0).tolist()
+    assert (lived.memory_mib >= 0.0).all()
+    assert (lived.ready_s >= 0.0).all()
+    for one in lived.migrations:
+        assert one.end_s >= one.start_s
+    down = set(kinds(lived)) & {"host_down", "link_down"}
+    assert down or all(one.outcome in ("done", "refused") for one in lived.migrations)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("fail:h1", "expected fail:HOST@HH:MM"), ("maintain:h1@10:00", "expected"), ("explode:h1@10:00", "expected")],
+)
+def test_what_happens_is_spelt_in_one_way(text: str, said: str) -> None:
+    with pytest.raises(DrsimError, match=said):
+        parse_happening(text, Policy())
+
+
+def test_times_are_read_as_days_hours_and_durations() -> None:
+    (failure,) = parse_happening("fail:h1@2d14:30+90m", Policy())
+    assert failure == HostFailure(at_s=2 * 86400.0 + 14.5 * 3600.0, host="h1", back_after_s=5400.0)
+
+
+def test_what_there_is_not_is_refused() -> None:
+    estate = two_sites()
+    with pytest.raises(DataError, match="there is no 'h9'"):
+        operate(estate, steady(estate), happenings=(HostFailure(at_s=0.0, host="h9"),))
+    few = Demand(vms=("v1",), step_s=60.0, cpu_cores=np.zeros((2, 1), dtype=np.float32))
+    with pytest.raises(DataError, match="nothing of guest 'v2'"):
+        operate(estate, few)
+
+
+def test_a_planner_that_fails_changes_nothing() -> None:
+    estate = two_sites()
+
+    def broken(_: Inventory) -> Plan:
+        raise DrsimError("no idea")
+
+    lived = operate(estate, steady(estate), broken, every_s=300.0)
+    assert kinds(lived) == {"failed": 3}
+    assert lived.migrations == ()
+
+
+def test_disks_that_travel_are_where_the_next_plan_needs_them() -> None:
+    estate = cluster(6, 60, 3, sites=2, local_share=0.5)
+    lived: list[Inventory] = []
+
+    def seen(inventory: Inventory) -> Plan:
+        lived.append(inventory)
+        return make_plan(inventory, Policy(), Objective(goal="repair"))
+
+    calls = (
+        Call(at_s=0.0, planner=drain(Policy(), estate.hosts[0].name), why="test"),
+        Call(at_s=6 * 3600.0, planner=seen, why="look"),
+    )
+    after = operate(estate, Demand.daily(estate, days=0.3, seed=1), happenings=calls)
+    assert kinds(after)["failed"] == 0
+    assert inventory_problems(lived[0]) == ()
+    stores = [(vm.disks[0].datastore, estate.vm_by_name[vm.name].disks[0].datastore) for vm in lived[0].vms]
+    assert sum(now != before for now, before in stores) >= 3
+
+
+def test_demand_of_a_table_is_what_the_table_says() -> None:
+    frame = pd.DataFrame(
+        [(0.0, "a", 1.0), (300.0, "a", 2.0), (600.0, "b", 3.0), (600.0, "a", 2.5)],
+        columns=["time_s", "vm", "cpu_cores"],
+    )
+    demand = Demand.of_frame(frame)
+    assert demand.vms == ("a", "b")
+    assert demand.cpu_cores.tolist() == [[1.0, 0.0], [2.0, 0.0], [2.5, 3.0]]
+    assert demand.duration_s == 900.0
+    with pytest.raises(DataError, match="not in equal steps"):
+        Demand.of_frame(replace_times(frame, {600.0: 700.0}))
+    with pytest.raises(DataError, match="no column 'vm'"):
+        Demand.of_frame(frame.drop(columns="vm"))
+    with pytest.raises(DataError, match="negative or no number"):
+        Demand(vms=("a",), step_s=1.0, cpu_cores=np.array([[-1.0]], dtype=np.float32))
+
+
+def replace_times(frame: pd.DataFrame, times: dict[float, float]) -> pd.DataFrame:
+    return frame.assign(time_s=frame["time_s"].replace(times))
+
+
+def test_invented_demand_has_a_rhythm_and_keeps_to_the_vcpus() -> None:
+    estate = cluster(10, 200, 1)
+    demand = Demand.daily(estate, days=7.0, seed=1)
+    total = demand.cpu_cores.sum(axis=1).reshape(7, -1)
+    noon, night = total[:5, 144:192].mean(), total[:5, :36].mean()
+    assert noon > 1.5 * night
+    assert total[5:].mean() < 0.85 * total[:5].mean()
+    assert (demand.cpu_cores <= np.array([vm.vcpus for vm in estate.vms])).all()
+    grown = Demand.daily(estate, days=7.0, seed=1, growth_per_day=0.05)
+    assert grown.cpu_cores[-288:].sum() > 1.15 * demand.cpu_cores[-288:].sum()
+    same = replace(estate, name="other")
+    assert np.array_equal(Demand.daily(same, days=7.0, seed=1).cpu_cores, demand.cpu_cores)
