@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from drsim.cli import main
@@ -134,6 +135,31 @@ def test_what_if_compares_with_the_estate_as_it_is(drsim: Run, tmp_path: Path) -
     assert len(json.loads(drsim(*words, "--json").out)) == 3
 
 
+def test_operate_lives_through_days_with_and_without_a_balancer(drsim: Run, tmp_path: Path) -> None:
+    host = read_inventory(CLUSTER).hosts[0].name
+    words = ("operate", CLUSTER, POLICY, "--days", 0.5, "--happening", f"fail:{host}@06:00+1h")
+    said = drsim(*words, "--out", tmp_path / "days")
+    assert said.code == 0, said.err
+    assert f"{host} has lost power" in said.out
+    both = json.loads(drsim(*words, "--json").out)
+    assert list(both) == ["nobody in charge", "balancer"]
+    assert both["balancer"]["ready_core_hours"] <= both["nobody in charge"]["ready_core_hours"]
+    hosts = pd.read_parquet(tmp_path / "days" / "balancer" / "hosts.parquet")
+    assert len(hosts) == 144 * len(read_inventory(CLUSTER).hosts)
+    assert "<svg" in (tmp_path / "days" / "nobody-in-charge" / "hosts.svg").read_text()
+
+
+def test_operate_takes_recorded_demand(drsim: Run, tmp_path: Path) -> None:
+    names = [vm.name for vm in read_inventory(CLUSTER).vms]
+    rows = [(time_s, vm, 0.1) for time_s in (0.0, 300.0, 600.0) for vm in names]
+    path = tmp_path / "demand.csv"
+    pd.DataFrame(rows, columns=["time_s", "vm", "cpu_cores"]).to_csv(path, index=False)
+    said = drsim("operate", CLUSTER, "--demand", path, "--json")
+    assert json.loads(said.out)["nobody in charge"]["ready_core_hours"] == 0.0
+    pd.DataFrame(rows[:-1], columns=["time_s", "vm", "cpu"]).to_csv(path, index=False)
+    assert "no column 'cpu_cores'" in drsim("operate", CLUSTER, "--demand", path).err
+
+
 def test_evacuate_by_the_command_line(drsim: Run, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     host = read_inventory(CLUSTER).hosts[-1].name
@@ -161,6 +187,9 @@ def test_schema(drsim: Run, kind: str) -> None:
         (("plan", CLUSTER, "--host", "h1"), "--host"),
         (("what-if", CLUSTER), "--change"),
         (("what-if", CLUSTER, "--change", "burn:all"), "burn:all"),
+        (("operate", CLUSTER, "--happening", "fail:nobody@10:00"), "nobody"),
+        (("operate", CLUSTER, "--happening", "burn:h1@10:00"), "maintain:HOST@HH:MM+3h"),
+        (("operate", CLUSTER, "--demand", "nowhere.parquet"), "nowhere.parquet"),
         (("apply", "nowhere.json", "--yes"), "nowhere.json"),
         (("resume", "r0099"), "r0099"),
         (("report", "--run", "r0099"), "r0099"),
@@ -186,6 +215,6 @@ def test_a_mistake_is_one_paragraph_and_exit_code_1(drsim: Run, words: tuple[str
 def test_help_lists_every_command(drsim: Run) -> None:
     said = drsim("--help")
     assert said.code == 0
-    computing, acting = "check plan show simulate what-if report", "collect apply resume audit lab"
+    computing, acting = "check plan show simulate what-if operate report", "collect apply resume audit lab"
     for command in (*computing.split(), *acting.split()):
         assert command in said.out

@@ -12,8 +12,11 @@ from matplotlib.patches import Rectangle
 
 from drsim.inventory import Inventory
 from drsim.plan import Plan
-from drsim.report import draw_accuracy, draw_gantt, draw_utilisation
+from drsim.report import draw_accuracy, draw_gantt, draw_heatmap, draw_utilisation
 from drsim.report.gantt import ROWS, bar_titles
+from drsim.simulate.operate import operate
+from drsim.synthetic import cluster
+from drsim.workload import Demand
 from tests.report.plans import estate, outcome_of, plan_of
 
 
@@ -63,6 +66,20 @@ def test_very_many_hosts_become_curves() -> None:
 def test_accuracy_leaves_out_what_did_not_arrive(plan: Plan) -> None:
     figure = draw_accuracy(plan, outcome_of(plan))
     assert [len(ax.collections[0].get_offsets()) for ax in figure.axes] == [len(plan.moves) - 1] * 3
+
+
+def test_the_heat_map_shows_every_host_and_no_peak_is_lost() -> None:
+    estate, days = cluster(6, 80, 1), 5.0
+    demand = Demand.daily(estate, days=days, step_s=60.0, seed=1)
+    demand.cpu_cores[4321] = [vm.vcpus for vm in estate.vms]
+    lived = operate(estate, demand)
+    ax = draw_heatmap(lived).axes[0]
+    shown = ax.images[0].get_array()
+    assert shown is not None
+    assert shown.shape == (6, 1000)
+    peak = ((lived.used_cores + lived.ready_cores) / lived.cores).max(axis=0)
+    assert sorted(shown.max(axis=1)) == pytest.approx(sorted(peak))
+    assert {label.get_text() for label in ax.get_yticklabels()} == {host.name for host in estate.hosts}
 
 
 def test_nothing_to_draw_is_drawn_as_nothing() -> None:
