@@ -66,10 +66,6 @@ class PlanError(DataError):
     """A plan that cannot be read, is stale, or would break something on its way."""
 
 
-class InfeasibleError(DrsimError):
-    """No placement satisfies the rules; the text names what stands in the way."""
-
-
 class HypervisorError(DrsimError):
     """A hypervisor refused, or could not be reached."""
 

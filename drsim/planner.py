@@ -70,8 +70,6 @@ def make_plan(
     ------
     InventoryError, PolicyError
         If they contradict themselves or each other.
-    InfeasibleError
-        If no placement satisfies the rules.
     """
     policy = policy or Policy()
     objective = objective or Objective()

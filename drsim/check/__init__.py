@@ -6,7 +6,7 @@ A *problem* is a contradiction in the input; a *violation* is a fact that breaks
 
 from drsim.check.inventory import inventory_problems
 from drsim.check.movable import unmovable
-from drsim.check.placement import loads, penalty, rooms, violations
+from drsim.check.placement import breakers, loads, penalty, rooms, violations
 from drsim.check.policy import policy_problems
 from drsim.check.replay import plan_violations
 from drsim.check.violation import SLACK, Violation
@@ -14,6 +14,7 @@ from drsim.check.violation import SLACK, Violation
 __all__ = [
     "SLACK",
     "Violation",
+    "breakers",
     "inventory_problems",
     "loads",
     "penalty",

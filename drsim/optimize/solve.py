@@ -16,6 +16,7 @@ from drsim.optimize.level import descend
 from drsim.optimize.mend import mend
 from drsim.optimize.pack import least_hosts, pack
 from drsim.optimize.problem import CPU, MEMORY, SPLIT, Ints, Problem, compile_problem
+from drsim.optimize.relax import Verdict, judge
 from drsim.optimize.result import Result
 from drsim.optimize.score import score
 from drsim.optimize.state import State
@@ -89,6 +90,12 @@ def optimize(
     if begin is not None:
         _take_over(then, inventory, begin)
     homeless = mend(then, budget)
+    verdict = Verdict()
+    if homeless or _broken_rules(then):
+        verdict = judge(inventory, policy, objective, _placement(inventory, then), budget.out)
+        if verdict.placement is not None:
+            then = _settled(now, inventory, verdict.placement)
+            homeless = ()
     start = then.copy()
     bound: float | None = 0.0
     if objective.goal == "balance":
@@ -106,7 +113,28 @@ def optimize(
         }
         bound = float(sum(inventory.vms[vm].memory_mib for vm in stays if vm in held))
     then = _within_limit(now, then, policy.limits.max_moves, homeless)
-    return _report(inventory, policy, objective, now, then, homeless, bound)
+    return _report(inventory, policy, objective, now, then, homeless, bound, verdict)
+
+
+def _broken_rules(state: State) -> bool:
+    """Whether anything that must hold does not, units without a host apart."""
+    return bool(state.over().any() or (state.count > 1).any())
+
+
+def _placement(inventory: Inventory, state: State) -> Placement:
+    problem = state.problem
+    where = {vm.name: vm.host for vm in inventory.vms}
+    for unit, members in enumerate(problem.members):
+        if state.place[unit] != SPLIT:
+            where |= dict.fromkeys((inventory.vms[vm].name for vm in members), problem.hosts[int(state.place[unit])])
+    return Placement(where)
+
+
+def _settled(now: State, inventory: Inventory, placement: Placement) -> State:
+    """Return the state with every unit where a placement that holds everything has it."""
+    index = {name: number for number, name in enumerate(now.problem.hosts)}
+    there = [index[placement[inventory.vms[members[0]].name]] for members in now.problem.members]
+    return State(now.problem, np.array(there, dtype=np.int64))
 
 
 def _take_over(state: State, inventory: Inventory, begin: Placement) -> None:
@@ -246,6 +274,7 @@ def _report(
     then: State,
     homeless: tuple[int, ...],
     bound: float | None,
+    verdict: Verdict,
 ) -> Result:
     problem, vms = now.problem, inventory.vms
     hosts = {vm.name: vm.host for vm in vms}
@@ -281,5 +310,5 @@ def _report(
         status=status,
         reasons=reasons,
         complete=not homeless and after.violations == 0,
-        notes=tuple(notes),
+        notes=(*notes, *verdict.notes),
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from drsim.errors import InfeasibleError
 from drsim.inventory import Inventory
 from drsim.optimize import score
 from drsim.placement import Placement
@@ -145,19 +144,14 @@ def _case(
     drained = tuple(dict.fromkeys(change.host for change in changes if isinstance(change, Drain)))
     objective = Objective(goal="evacuate", hosts=drained) if drained else Objective()
     left = dict(restarted.left)
-    plan: Plan | None = None
     reasons = [_named(left)] if left else []
-    try:
-        plan = make_plan(restarted.inventory, policy, objective, time_limit_s=time_limit_s, seed=seed)
-    except InfeasibleError as error:
-        reasons.append(str(error))
-    else:
-        stuck = {vm: _stuck(vm, host, plan) for vm, host in plan.target.items() if host in drained}
-        left |= {vm: why for vm, why in stuck.items() if restarted.inventory.vm_by_name[vm].state != "stopped"}
-        if not plan.complete:
-            reasons.append(f"{plan.objective.goal}: not all that was asked for is reached.")
-        if plan.after.violations:
-            reasons.append(f"{plan.after.violations} rules or capacities stay violated.")
+    plan = make_plan(restarted.inventory, policy, objective, time_limit_s=time_limit_s, seed=seed)
+    stuck = {vm: _stuck(vm, host, plan) for vm, host in plan.target.items() if host in drained}
+    left |= {vm: why for vm, why in stuck.items() if restarted.inventory.vm_by_name[vm].state != "stopped"}
+    if not plan.complete:
+        reasons.append(f"{plan.objective.goal}: not all that was asked for is reached.")
+    if plan.after.violations:
+        reasons.append(f"{plan.after.violations} rules or capacities stay violated.")
     return Case(
         name=name,
         changes=changes,
