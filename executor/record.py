@@ -223,6 +223,7 @@ class _Session:
             "total_time_s": seen.outcome.total_time_s,
             "downtime_ms": seen.outcome.downtime_ms,
             "sent_mib": seen.outcome.sent_mib,
+            "zero_mib": seen.outcome.zero_mib,
             "rounds": seen.outcome.rounds,
             "wall_s": seen.wall_s,
             **asdict(seen.view),

@@ -48,6 +48,7 @@ COLUMNS: dict[str, About] = {
     "tcp_gap_ms": About("Longest silence that a TCP client saw.", "ms"),
     "udp_gap_ms": About("Longest silence that a UDP client saw.", "ms"),
     "sent_mib": About("Memory traffic.", "MiB"),
+    "zero_mib": About("Memory that QEMU found to hold nothing but zeros.", "MiB"),
     "rounds": About("Passes over dirty memory, the first included."),
     "received": About("Messages that the client received over both."),
     "lost": About("Sequence numbers missing from the TCP stream."),

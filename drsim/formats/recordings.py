@@ -19,9 +19,12 @@ from drsim.transfer import Transfer
 if TYPE_CHECKING:
     import pandas as pd
 
+TRANSFER = ("mode", "precopy_passes", "transport", "tls", "auto_converge", "parallel_connections", "compression")
+"""Fields of `drsim.transfer.Transfer` that a row may tell, with ``transfer_`` before their names or without."""
+
 CELL = (
-    *("memory_mib", "working_set_mib", "dirty_rate_mib_s", "link_mbit_s", "rtt_ms", "loss", "max_downtime_ms"),
-    *("bandwidth_mbit_s", "mode", "precopy_passes", "parallel_connections", "compression", "tls", "auto_converge"),
+    *("memory_mib", "working_set_mib", "dirty_rate_mib_s", "dirty", "link_mbit_s", "rtt_ms", "loss"),
+    *("max_downtime_ms", "bandwidth_mbit_s", "datastore", *(f"transfer_{name}" for name in TRANSFER), *TRANSFER),
 )
 """Columns that make a cell: migrations that share them were made under the same conditions."""
 
@@ -65,21 +68,8 @@ def _observation(row: dict[str, Any]) -> Observation:
     working_set, rate = known("working_set_mib", 0.0) or 0.0, known("achieved_rate_mib_s", 0.0) or 0.0
     # The lab's guest writes to its working set from end to end.
     dirty = PageClass(size_mib=max(1.0, working_set), dirty_rate_mib_s=rate if working_set else 0.0, in_order=True)
-    transfer = Transfer(
-        **{
-            name: row[name]
-            for name in (
-                "mode",
-                "precopy_passes",
-                "transport",
-                "tls",
-                "auto_converge",
-                "parallel_connections",
-                "compression",
-            )
-            if name in row and not pd.isna(row[name])
-        }
-    )
+    told = {name: row.get(f"transfer_{name}", row.get(name)) for name in TRANSFER}
+    transfer = Transfer(**{name: value for name, value in told.items() if value is not None and not pd.isna(value)})
     cap = known("bandwidth_mbit_s")
     return Observation(
         vm=Vm(

@@ -102,6 +102,8 @@ class Outcome:
         One sentence: why it stayed, or what was seen and what a person can do. Empty for a plain ``moved``.
     total_time_s, downtime_ms, sent_mib : float or None
         The hypervisor's own figures: whole migration, s; standstill of the guest, ms; traffic, MiB.
+    zero_mib : float or None
+        Memory found to hold nothing but zeros, MiB.
     rounds : int or None
         Passes over dirty memory.
     """
@@ -111,6 +113,7 @@ class Outcome:
     total_time_s: float | None = None
     downtime_ms: float | None = None
     sent_mib: float | None = None
+    zero_mib: float | None = None
     rounds: int | None = None
 
 

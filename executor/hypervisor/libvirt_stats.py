@@ -49,10 +49,12 @@ def progress_of(move_id: str, stats: Mapping[str, Any]) -> Progress:
 def figures_of(stats: Mapping[str, Any]) -> dict[str, float | int | None]:
     """Return the figures of a completed job by the names of `Outcome`'s fields; None for what was not measured."""
     elapsed, downtime, rounds = (stats.get(key) for key in ("time_elapsed", "downtime", "memory_iteration"))
+    zero_pages, page_bytes = stats.get("memory_constant"), float(stats.get("memory_page_size", 4096))
     sent = [stats[key] for key in ("memory_processed", "disk_processed") if key in stats]
     return {
         "total_time_s": None if elapsed is None else elapsed / 1000,
         "downtime_ms": None if downtime is None else float(downtime),
         "sent_mib": sum(sent) / MIB if sent else None,
+        "zero_mib": None if zero_pages is None else zero_pages * page_bytes / MIB,
         "rounds": None if rounds is None else int(rounds),
     }

@@ -99,6 +99,8 @@ class Matrix:
         What every trial has unless told otherwise.
     design : dict of str to list
         Factors and their levels: fields of `Trial`; every combination is a trial.
+    sample : int or None
+        So many of the possible combinations, drawn by the seed; None: all.
     also : tuple of dict
         Single trials beside: fields that differ from the base.
     repeat : int
@@ -115,6 +117,7 @@ class Matrix:
     name: Annotated[str, MinLen(1)] = "record"
     base: Trial = Trial()
     design: dict[str, list[Any]] = field(default_factory=dict)
+    sample: Annotated[int, Ge(1)] | None = None
     also: tuple[dict[str, Any], ...] = ()
     repeat: Annotated[int, Ge(1)] = 1
     seed: int | None = 1
@@ -132,8 +135,13 @@ class Matrix:
         base = asdict(self.base)
         combinations = itertools.product(*self.design.values())
         wanted = [dict(zip(self.design, levels, strict=True)) for levels in combinations] if self.design else []
-        made = (_TRIAL.validate_python({**base, **fields}) for fields in (*wanted, *self.also))
-        return tuple(dict.fromkeys(self._bounded(trial) for trial in made if _possible(trial)))
+        designed, single = (
+            dict.fromkeys(self._bounded(trial) for trial in map(_TRIAL.validate_python, made) if _possible(trial))
+            for made in ([{**base, **fields} for fields in wanted], [{**base, **fields} for fields in self.also])
+        )
+        if self.sample is not None and self.sample < len(designed):
+            designed = dict.fromkeys(random.Random(self.seed).sample(list(designed), self.sample))
+        return tuple(designed | single)
 
     def _bounded(self, trial: Trial) -> Trial:
         if trial.transfer.timeout_s is not None:

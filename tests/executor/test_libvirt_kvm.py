@@ -83,8 +83,10 @@ def test_phases(stats: dict[str, int], phase: str) -> None:
 
 def test_figures_of_a_completed_job() -> None:
     stats = {"time_elapsed": 1980, "downtime": 280, "memory_processed": 146 << 20, "memory_iteration": 3}
-    assert figures_of(stats) == {"total_time_s": 1.98, "downtime_ms": 280.0, "sent_mib": 146.0, "rounds": 3}
-    assert figures_of({"type": 0}) == {"total_time_s": None, "downtime_ms": None, "sent_mib": None, "rounds": None}
+    stats |= {"memory_constant": 16384, "memory_page_size": 4096}
+    expected = {"total_time_s": 1.98, "downtime_ms": 280.0, "sent_mib": 146.0, "zero_mib": 64.0, "rounds": 3}
+    assert figures_of(stats) == expected
+    assert set(figures_of({"type": 0}).values()) == {None}
 
 
 # Against libvirt's own test driver: it can be asked about guests, and refuses to migrate

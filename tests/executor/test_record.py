@@ -6,12 +6,15 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed: make kvm")
 
 from drsim.formats import read_inventory
-from executor.lab.matrix import read_matrix
+from drsim.formats.recordings import observations_of
+from drsim.transfer import Transfer
+from executor.lab.matrix import Trial, read_matrix
 from executor.record import STANDARD, flat
 from executor.record_table import COLUMNS, readme, write_table
 
@@ -87,6 +90,17 @@ def test_the_inventory_is_the_lab(rows: list[Row]) -> None:
 def test_every_column_of_a_trial_is_described() -> None:
     for run in read_matrix(STANDARD).runs():
         assert set(flat(run.trial)) <= set(COLUMNS)
+
+
+def test_how_a_guest_travelled_is_read_as_it_was_written() -> None:
+    transfer = Transfer(mode="hybrid", precopy_passes=3, tls=True, timeout_s=45.0)
+    row = {**flat(Trial(working_set_mib=24, transfer=transfer)), "status": "moved", "achieved_rate_mib_s": 9.5}
+    other = {**row, **flat(Trial(working_set_mib=24))}
+    found, plain = observations_of(pd.DataFrame([row, other]))
+    assert (found.options.mode, found.options.precopy_passes, found.options.tls) == ("hybrid", 3, True)
+    assert (plain.options.mode, plain.options.tls) == ("precopy", False)
+    assert found.cell != plain.cell
+    assert found.vm.dirty[0].dirty_rate_mib_s == 9.5
 
 
 def test_what_is_written_is_what_was_recorded(rows: list[Row], tmp_path: Path) -> None:

@@ -47,6 +47,16 @@ def test_every_possible_combination_is_a_trial(tmp_path: Path) -> None:
     assert sorted(guest.memory_mib for guest in matrix.topology().guests) == [192, 256]
 
 
+def test_a_sample_is_drawn_from_the_design_and_not_from_the_single_trials(tmp_path: Path) -> None:
+    whole = read(tmp_path, TEXT).trials()
+    part = read(tmp_path, TEXT + "sample: 7\n").trials()
+    assert len(set(part)) == 8
+    assert set(part) < set(whole)
+    assert part[-1] == whole[-1]
+    assert read(tmp_path, TEXT + "sample: 7\n").trials() == part
+    assert read(tmp_path, TEXT + "sample: 700\n").trials() == whole
+
+
 def test_a_run_keeps_its_key_when_the_matrix_grows(tmp_path: Path) -> None:
     small = {run.key for run in read(tmp_path, TEXT).runs()}
     large = {run.key for run in read(tmp_path, TEXT.replace("[0, 100]", "[0, 20, 100]").replace("2\n", "3\n")).runs()}
