@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def operate(
@@ -22,7 +25,11 @@ def operate(
         list[str] | None,
         typer.Option("--happening", help="fail:HOST@HH:MM, cut:LINK@1d14:00+30m, maintain:HOST@22:00+3h; repeat."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write tables and heat map into this folder.")] = None,
+    moved: Annotated[
+        Path | None,
+        typer.Option(help="Table of moves that really happened (time_s, vm, host), lived through beside the balancer."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write tables and figures into this folder.")] = None,
     seed: Annotated[int, typer.Option(help="Same input and seed: same days.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -34,7 +41,7 @@ def operate(
     from drsim.show import operations_view
     from drsim.simulate.operate import Watch
     from drsim.simulate.operate import operate as live
-    from drsim.whatif import balancer, parse_happening, restarter
+    from drsim.whatif import balancer, parse_happening, read_moved, restarter
     from drsim.workload import Demand
 
     estate, rules = read_estate(inventory, policy)
@@ -46,20 +53,24 @@ def operate(
         read_demand(demand) if demand else Demand.daily(estate, days=days, seed=seed, growth_per_day=growth / 100.0)
     )
     happenings = [one for text in happening or [] for one in parse_happening(text, rules)]
-    common: dict[str, Any] = {"happenings": happenings, "restart": restarter(rules), "limits": rules.limits}
-    operations = {
-        "nobody in charge": live(estate, wanted, **common),
-        "balancer": live(
-            estate,
-            wanted,
-            balancer(rules, above=above, seed=seed),
-            every_s=every * 60.0,
-            watch=Watch(cpu_share=above),
-            **common,
-        ),
-    }
+    common: dict[str, Any] = {"restart": restarter(rules), "limits": rules.limits}
+    led = {"planner": balancer(rules, above=above, seed=seed), "every_s": every * 60.0, "watch": Watch(cpu_share=above)}
+    lives: dict[str, dict[str, Any]] = {"nobody in charge": {"happenings": happenings}}
+    if moved:
+        lives["as it happened"] = {"happenings": [*happenings, *read_moved(moved)]}
+    lives["balancer"] = {"happenings": happenings, **led}
+    operations = {}
+    with _progress() as bar:
+        for name, orders in lives.items():
+            task = bar.add_task(name, total=1.0)
+
+            def tell(share: float, task: TaskID = task) -> None:
+                bar.update(task, completed=share)
+
+            operations[name] = live(estate, wanted, on_progress=tell, **orders, **common)
+            bar.update(task, completed=1.0)
     if out:
-        from drsim.report import draw_heatmap
+        from drsim.report import draw_heatmap, draw_links, draw_migrations
 
         for name, operation in operations.items():
             folder = out / name.replace(" ", "-")
@@ -67,9 +78,21 @@ def operate(
             for table, frame in operation.to_frames().items():
                 frame.to_parquet(folder / f"{table}.parquet")
             draw_heatmap(operation).savefig(folder / "hosts.svg")
+            draw_migrations(operation).savefig(folder / "migrations.svg")
+            draw_links(operation.link_use).savefig(folder / "links.svg")
     if as_json:
         print_json({name: operation.summary() for name, operation in operations.items()})
     else:
         console().print(operations_view(operations))
         if out:
-            console().print(f"Tables and heat maps are in {out}.")
+            console().print(f"Tables and figures are in {out}.")
+
+
+def _progress() -> Progress:
+    """Make bars on the standard error, gone in the end; none if that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:>16}"), BarColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -33,6 +33,7 @@ MEASURES = {
     "contended_host_hours": "host-hours over the cores",
     "ready_core_hours": "core-hours waited for CPU",
     "worst_ready_share": "worst host: share of CPU waited for",
+    "memory_short_gib_hours": "GiB-hours of data without memory",
     "migrations": "migrations",
     "gib_moved": "GiB moved",
     "downtime_s": "standstill by migrations, s in all",

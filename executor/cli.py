@@ -228,11 +228,15 @@ def report(
     plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="Plan file.")] = None,
     run: Annotated[str | None, typer.Option("--run", help="A run instead, predicted beside actual.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="HTML file.")] = Path("report.html"),
+    window: Annotated[float | None, typer.Option(min=0, help="Minutes that there are for the plan.")] = None,
+    replications: Annotated[int, typer.Option(min=1, help="How often it is played for its chance.")] = 200,
+    parameters: Annotated[str | None, typer.Option(help="Tuned constants, as drsim calibrate writes them.")] = None,
     store: StoreOption = None,
 ) -> None:
     """Write one self-contained HTML page about a plan, or about a run on record and what came of it."""
-    from drsim.formats import read_plan, write_text
-    from drsim.report import render
+    from drsim.formats import read_calibration, read_plan, write_text
+    from drsim.report import Chance, render
+    from drsim.simulate import replicate
     from executor.outcome import write_report
     from executor.run import plan_of
     from executor.run import report as outcome_of
@@ -240,10 +244,19 @@ def report(
     if (plan is None) == (run is None):
         raise DrsimError("report takes a plan file or --run RUN ('drsim runs' lists them), one of the two.")
     if run is not None:
+        if window is not None:
+            raise DrsimError("--window asks how surely a plan will fit; a run is over. Name the plan file.")
         records = _store(store)
         write_report(plan_of(records, run), outcome_of(records, run), out)
     elif plan is not None:
-        write_text(render(read_plan(plan)), out)
+        made, chance = read_plan(plan), None
+        if made.moves:
+            tuned = read_calibration(parameters or "default")
+            drawn = replicate(
+                *(made.inventory, made.moves, made.policy.limits, tuned), replications=replications, processes=-1
+            )
+            chance = Chance.of(drawn, None if window is None else window * 60.0)
+        write_text(render(made, chance=chance), out)
     console().print(f"Written to {out}.")
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from drsim.migration.automaton import STALLED_S
 from drsim.plan import Move
 
 STALLED_PASSES = 12
-"""Passes in a row, at the last rung, none of which left less than the best before, until a migration is given up."""
-
-STALLED_S = 45.0
-"""Time that these passes must have taken, seconds: passes of an idle line are short, and bursts of a guest pass."""
+"""Passes in a row, at the last rung, none of which left less than the best before, until a migration is given up,
+if they took `STALLED_S` at least: passes of an idle line are short, and bursts of a guest pass."""
 
 SILENT_S = 40.0
 """Time without a byte sent until a migration is given up, seconds: QEMU itself waits for TCP, a quarter of an hour."""

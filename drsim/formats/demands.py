@@ -10,7 +10,7 @@ from drsim.workload import Demand
 
 
 def read_demand(path: str | Path) -> Demand:
-    """Read CPU demand over time, CSV, Parquet or JSON: columns ``time_s``, ``vm`` and ``cpu_cores``.
+    """Read demand over time, CSV, Parquet or JSON: columns ``time_s``, ``vm``, ``cpu_cores``; ``memory_used_mib`` too.
 
     Raises
     ------

@@ -29,11 +29,14 @@ from drsim.migration.throttle import Throttle
 from drsim.topology import Path
 from drsim.units import MIB, PAGE_BYTES
 
-Phase = Literal["prepare", "disks", "memory", "switchover", "resume", "push", "confirm", "done"]
+Phase = Literal["prepare", "disks", "memory", "stalled", "switchover", "resume", "push", "confirm", "done"]
 
 PATIENCE = 20
 """Passes to wait for the rest to fit, if it goes on shrinking as it did in the last one and the guest dirties memory
 faster than the shortest pass sends it: a guest that converges gets there in fewer, one that does not never does."""
+
+STALLED_S = 45.0
+"""Time after which the executor gives up a migration whose passes get no shorter, at its last rung, seconds."""
 
 ONE_PAGE_MIB = PAGE_BYTES / MIB
 """Less than this is nothing: QEMU's bitmap knows whole pages."""
@@ -63,18 +66,23 @@ class Migration:
         Line rate that it may use at most.
     options : Options
         Mode, channels, compression, encryption, throttling.
+    most_downtime_ms : float, optional
+        It is steered as the executor steers it: when passes get no shorter, its downtime limit is raised up to this,
+        and beyond that it is given up. By default it is brought to its end by force.
     burst : callable, optional
         Asked at each look how much more the guest dirtied than it does on average, MiB; 0 by default.
 
     Attributes
     ----------
     phase : Phase
-        ``prepare`` and ``confirm`` send nothing; the guest stands still in ``switchover`` and ``resume``; it runs on
-        the target from ``push`` on.
+        In ``stalled`` it sends in vain until it is given up; ``prepare`` and ``confirm`` send nothing; the guest
+        stands still in ``switchover`` and ``resume``; it runs on the target from ``push`` on.
     limit_mib_s : float
         Data rate that it could use now; 0 while it sends nothing.
     elapsed_s, sent_mib : float
         Since its start.
+    dirtied_mib : float
+        What memory found dirty again takes to send, each time it was found.
     passes : int
         Passes over dirty memory completed.
     downtime_s : float
@@ -87,6 +95,8 @@ class Migration:
         Pages that it had to ask for.
     last_rate_mib_s : float
         Rate at which memory was sent last.
+    gave_up : bool
+        It is done without having moved: the guest goes on on its source.
     converges : bool
         False as soon as it is clear that pre-copy alone cannot keep the downtime limit, unless post-copy ends it.
     """
@@ -102,6 +112,7 @@ class Migration:
         parameters: Parameters,
         line_mbit_s: float,
         options: Options = PLAIN,
+        most_downtime_ms: float | None = None,
         burst: Callable[[], float] | None = None,
     ) -> None:
         p = self._parameters = parameters
@@ -110,6 +121,7 @@ class Migration:
         guest = self._load = load(vm, copy_disks, p, options)
         limits = self._rates = rates(path, bandwidth_mbit_s, line_mbit_s, p, options)
         self._max_downtime_s = max_downtime_ms / 1e3
+        self._most_downtime_s = None if most_downtime_ms is None else most_downtime_ms / 1e3
         # One thread alternates between looking for zeros and sending: both take time unless a cap leaves it idle.
         first_s = guest.first_mib / limits.stream_mib_s + guest.zero_scan_s
         self._first_rate = min(guest.first_mib / first_s, limits.cap_mib_s)
@@ -143,11 +155,13 @@ class Migration:
         self.limit_mib_s = 0.0
         self.elapsed_s = 0.0
         self.sent_mib = 0.0
+        self.dirtied_mib = 0.0
         self.passes = 0
         self.downtime_s = 0.0
         self.qemu_downtime_s = 0.0
         self.held_back_s = 0.0
         self.faults = 0.0
+        self.gave_up = False
         self.converges = True
 
     @property
@@ -180,6 +194,8 @@ class Migration:
                 return self._load.first_mib + self._left_mib
             case "memory":
                 return self._bitmap.wire_mib * (1.0 - self._gone)
+            case "stalled":
+                return self._bitmap.wire_mib
             case "switchover" | "push":
                 return self._left_mib
             case "resume" if self._on_target:
@@ -279,6 +295,8 @@ class Migration:
                 self._limit_memory(self._first_rate)
             case "memory":
                 self._turn()
+            case "stalled":
+                self.phase, self.limit_mib_s, self.gave_up = "done", 0.0, True
             case "switchover":
                 self.phase = "resume"
                 self.limit_mib_s = 0.0
@@ -341,14 +359,15 @@ class Migration:
             if self._options.postcopy:
                 self._start_postcopy()
             else:
-                self.converges = False
-                self._stop_guest()
+                self._climb()
         self._tick_rest = rest
 
     def _look(self) -> None:
         gone = self._gone if self._gone < 1.0 - 1e-12 else 1.0
         burst = 0.0 if self._burst is None else self._burst()
+        left_mib = self._bitmap.wire_mib * (1.0 - gone)
         fresh = self._fresh = self._bitmap.look(gone, self._pass_s, self._throttle.pace, burst)
+        self.dirtied_mib += self._bitmap.wire_mib - left_mib
         self._looks += 1
         self._zero_left = 1.0 - gone if self._looks == 1 else 0.0
         self._gone = 0.0
@@ -365,16 +384,35 @@ class Migration:
         over = rest - self.last_rate_mib_s * self._max_downtime_s
         fits = rest < ONE_PAGE_MIB or (rate_known and over < 0.0)
         stuck = rate_known and over > PATIENCE * (self._last_rest - rest) and self._outrun()
-        hopeless = (stuck and (self._throttle.exhausted or rest <= 0.0)) or self.passes >= p.most_passes
+        hopeless = stuck and (self._throttle.exhausted or rest <= 0.0)
+        last = self.passes >= p.most_passes
         self._last_rest = rest
         handover = self._switch_s == math.inf and self.passes >= self._options.precopy_passes
-        if self._options.postcopy and not fits and (hopeless or handover):
+        if self._options.postcopy and not fits and (hopeless or last or handover):
             self._start_postcopy()
-        elif fits or hopeless:
+        elif fits or last:
             self.converges = self.converges and fits
             self._stop_guest()
+        elif hopeless:
+            self._climb()
         else:
             self._limit_memory(self._later_rate)
+
+    def _climb(self) -> None:
+        """Do what is done about passes that get no shorter."""
+        most_s = self._most_downtime_s
+        if most_s is not None and self._max_downtime_s < most_s:
+            self._max_downtime_s = min(2.0 * self._max_downtime_s, most_s)
+            self._last_rest = math.inf
+            self._limit_memory(self._later_rate)
+            return
+        self.converges = False
+        if most_s is None:
+            self._stop_guest()
+        else:
+            self.phase = "stalled"
+            self.limit_mib_s = self._later_rate
+            self._left_mib = self._later_rate * STALLED_S
 
     def _outrun(self) -> bool:
         """Whether the guest dirties memory at least as fast as it is sent, even over the shortest pass.
@@ -397,6 +435,7 @@ class Migration:
         late = self._bitmap.late_mib(p.stop_lag_ms / 1e3, self._throttle.pace)
         owed = self._load.disk_write_mib_s * p.mirror_lag_s
         self._left_mib = self._bitmap.wire_mib + late + p.device_mib + owed
+        self.dirtied_mib += late
         self.phase = "switchover"
         self.limit_mib_s = self._rates.stream_mib_s
 

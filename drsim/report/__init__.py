@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from drsim.report.actual import Actual
     from drsim.report.gantt import draw_gantt
     from drsim.report.heatmap import draw_heatmap
-    from drsim.report.html import render
+    from drsim.report.html import Chance, render
+    from drsim.report.links import draw_links
+    from drsim.report.migrations import draw_migrations
     from drsim.report.scorecard import draw_scorecard
     from drsim.report.tables import comparison_table, host_table, moves_table
     from drsim.report.text import summary
@@ -21,10 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Actual",
+    "Chance",
     "comparison_table",
     "draw_accuracy",
     "draw_gantt",
     "draw_heatmap",
+    "draw_links",
+    "draw_migrations",
     "draw_scorecard",
     "draw_utilisation",
     "host_table",
@@ -35,10 +40,13 @@ __all__ = [
 
 _HOMES = {
     "Actual": "actual",
+    "Chance": "html",
     "comparison_table": "tables",
     "draw_accuracy": "accuracy",
     "draw_gantt": "gantt",
     "draw_heatmap": "heatmap",
+    "draw_links": "links",
+    "draw_migrations": "migrations",
     "draw_scorecard": "scorecard",
     "draw_utilisation": "utilisation",
     "host_table": "tables",

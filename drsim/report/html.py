@@ -21,6 +21,7 @@ from drsim.report.svg import inline_svg
 from drsim.report.tables import MEASURES, comparison_table, host_table
 from drsim.report.text import count, duration, proof, size, verdict, warnings, wish
 from drsim.report.utilisation import draw_utilisation
+from drsim.simulate import Replications
 from drsim.units import About
 
 FEW = 40
@@ -31,6 +32,7 @@ def render(
     plan: Plan,
     *,
     actual: Sequence[Actual] = (),
+    chance: Chance | None = None,
     violations_before: Sequence[Violation] | None = None,
     violations_after: Sequence[Violation] | None = None,
     title: str | None = None,
@@ -47,6 +49,8 @@ def render(
         What was decided.
     actual : sequence of Actual, optional
         What happened, move by move.
+    chance : Chance, optional
+        How long it may take, and how surely it fits its window.
     violations_before, violations_after : sequence of Violation, optional
         What was and what will be violated; by default found by `drsim.check`.
     title : str, optional
@@ -75,6 +79,7 @@ def render(
         warnings=warnings(plan),
         proof=proof(plan),
         totals=_totals(plan),
+        chance=chance,
         few=FEW,
         gantt_rows=ROWS,
         waves=[{"moves": wave, "text": _wave_text(number, wave)} for number, wave in enumerate(plan.waves, start=1)],
@@ -85,6 +90,40 @@ def render(
         violations_after=violations_after,
         limits=_limits(plan.policy.limits),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chance:
+    """How long a plan may take.
+
+    Parameters
+    ----------
+    replications : int
+        How often it was played.
+    median_s, most_s : float
+        Time that half of them, and 95 % of them, do not exceed.
+    window_s : float or None
+        Time that there is for it.
+    within : float or None
+        Share that ended within it.
+    """
+
+    replications: int
+    median_s: float
+    most_s: float
+    window_s: float | None = None
+    within: float | None = None
+
+    @classmethod
+    def of(cls, drawn: Replications, window_s: float | None = None) -> Chance:
+        """Sum replications up."""
+        return cls(
+            replications=len(drawn.makespan_s),
+            median_s=drawn.makespan_percentile_s(50),
+            most_s=drawn.makespan_percentile_s(95),
+            window_s=window_s,
+            within=None if window_s is None else drawn.chance_within(window_s),
+        )
 
 
 @dataclass(frozen=True, slots=True)

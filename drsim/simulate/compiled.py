@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from drsim.migration import leg
-from drsim.simulate import kernel
+from drsim.simulate import kernel, network
 
 PAYS_FROM = 300
 """Migrations from which it is faster to load the compiled kernel (0.5 s) than to do without."""
@@ -34,6 +34,6 @@ def kernel_for(fast: bool) -> Kernel:
         return Kernel(kernel.settle, kernel.begin, kernel.end)
     from drsim.compiled import compiled, helper
 
-    for function in (leg.net_rate, leg.wait_s, kernel.fill, kernel.to_date, *kernel.PARTS):
+    for function in (leg.net_rate, leg.wait_s, network.fill, kernel.to_date, *kernel.PARTS):
         helper(function)
     return Kernel(compiled(kernel.settle), compiled(kernel.begin), compiled(kernel.end))

@@ -9,19 +9,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drsim.migration.leg import LEFT, net_rate, wait_s
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from drsim.simulate.network import NOBODY, Floats, Ints, fill
 
 # Columns of a flow: the numbers of its leg come first.
 LIMIT, RATE, REAL, SINCE, SPENT, SENT, NET, LEAST, LAST, ROSE = range(11, 21)
 FLOW_COLUMNS = 21
-
-SAME = 1.0 + 1e-12
-"""Two shares closer than this are one share: rounding must not tear a bottleneck apart."""
 
 NEAR = 1e-9
 """Relative change of a rate that is none, and slack of a line that is full."""
@@ -34,8 +28,6 @@ SOON_S = 1e-9
 
 SNAP_MIB = 1e-6
 """Less than this is nothing (a page is 4096 times as much): rounding of the clock."""
-
-NOBODY = -1
 
 
 class Tables(NamedTuple):
@@ -71,70 +63,6 @@ class Tables(NamedTuple):
     capacity: Floats
     used: Floats
     first: Ints
-
-
-def fill(capacity: Floats, start: Ints, line: Ints, limit: Floats, rate: Floats, held: Ints) -> None:
-    """Find the max-min fair rate of each flow.
-
-    Parameters
-    ----------
-    capacity : array of float, shape (lines,)
-        What is free on each line; taken over and changed.
-    start : array of int, shape (flows + 1,)
-        Flow f crosses ``line[start[f]:start[f + 1]]``.
-    line : array of int, shape (crossings,)
-        Lines crossed.
-    limit : array of float, shape (flows,)
-        What each flow could use.
-    rate : array of float, shape (flows,)
-        The result.
-    held : array of int, shape (flows,)
-        The result: line that holds the flow, `NOBODY` if that is its own limit.
-
-    Notes
-    -----
-    Progressive filling (Bertsekas and Gallager, Data Networks, 6.5.2), but each round freezes every local bottleneck,
-    not only the tightest line of all: a line is one if no flow on it is held lower elsewhere. Fair shares of lines only
-    rise while others freeze, so a flow whose limit is within all its lines' shares is settled as well. Rounds are few
-    (the depth of the dependencies between lines), where filling line by line needs one for each distinct share.
-    """
-    lines, free = capacity.size, limit.size
-    waiting = np.arange(free)
-    users = np.zeros(lines, dtype=np.int64)
-    for crossing in range(line.size):
-        users[line[crossing]] += 1
-    share, lowest = np.empty(lines), np.empty(lines)
-    while free > 0:
-        for number in range(lines):
-            share[number] = capacity[number] / users[number] if users[number] > 0 else np.inf
-            lowest[number] = np.inf
-        for place in range(free):
-            flow = waiting[place]
-            least = limit[flow]
-            for crossing in range(start[flow], start[flow + 1]):
-                least = min(least, share[line[crossing]])
-            rate[flow] = least
-            for crossing in range(start[flow], start[flow + 1]):
-                lowest[line[crossing]] = min(lowest[line[crossing]], least)
-        left = 0
-        for place in range(free):
-            flow = waiting[place]
-            settled, by = limit[flow] <= rate[flow], NOBODY
-            if not settled:
-                for crossing in range(start[flow], start[flow + 1]):
-                    number = line[crossing]
-                    if share[number] <= lowest[number] * SAME:
-                        settled, by = True, number
-            if settled:
-                held[flow] = by
-                for crossing in range(start[flow], start[flow + 1]):
-                    number = line[crossing]
-                    capacity[number] = max(0.0, capacity[number] - rate[flow])
-                    users[number] -= 1
-            else:
-                waiting[left] = flow
-                left += 1
-        free = left
 
 
 def settle(

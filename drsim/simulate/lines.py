@@ -17,16 +17,14 @@ from drsim.simulate.kernel import (
     LAST,
     LEAST,
     NET,
-    NOBODY,
     REAL,
     ROSE,
     SENT,
     SOON_S,
     SPENT,
-    Floats,
-    Ints,
     Tables,
 )
+from drsim.simulate.network import NOBODY, Floats, Ints
 from drsim.simulate.use import LinkUses
 from drsim.units import MIB_S_PER_MBIT_S
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from drsim.simulate.kernel import Floats, Ints
+from drsim.simulate.network import Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd

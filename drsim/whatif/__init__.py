@@ -5,6 +5,7 @@ from drsim.whatif.change import AddHosts, Change, Drain, Grow, LoseHost
 from drsim.whatif.days import balancer, drain, parse_happening, restarter
 from drsim.whatif.figure import draw_cases
 from drsim.whatif.parse import parse_case, parse_change
+from drsim.whatif.recorded import read_moved
 from drsim.whatif.restart import Restart, restart
 from drsim.whatif.view import comparison_view
 
@@ -26,6 +27,7 @@ __all__ = [
     "parse_case",
     "parse_change",
     "parse_happening",
+    "read_moved",
     "restart",
     "restarter",
 ]

@@ -1,4 +1,4 @@
-"""CPU demand of guests over time: recorded, or invented with the shape that clusters have."""
+"""Demand of guests over time: recorded, or invented with the shape that clusters have."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BURSTS_PER_DAY, BURST_S, BURST = 0.3, 1800.0, 3.0
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Demand:
-    """CPU demand of guests, constant from one sample to the next.
+    """CPU and memory demand of guests, constant from one sample to the next.
 
     Parameters
     ----------
@@ -43,21 +43,28 @@ class Demand:
         Time between two samples; the first is at 0.
     cpu_cores : array of float, shape (samples, guests)
         What each guest would use if its host had enough.
+    memory_mib : array of float, shape (samples, guests), optional
+        Memory of each guest that holds data; by default what the inventory says, all the time.
     """
 
     vms: tuple[str, ...]
     step_s: float
     cpu_cores: NDArray[np.float32]
+    memory_mib: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         problems = []
         if self.step_s <= 0.0:
             problems.append(("step_s", f"it is {self.step_s:g} s.", "Give the time between two samples."))
-        if self.cpu_cores.ndim != 2 or self.cpu_cores.shape[1] != len(self.vms) or not len(self.cpu_cores):
-            shape = f"samples x {len(self.vms)} guests"
-            problems.append(("cpu_cores", f"its shape is {self.cpu_cores.shape}, not {shape}.", "A column a guest."))
-        elif not np.isfinite(self.cpu_cores).all() or (self.cpu_cores < 0.0).any():
-            problems.append(("cpu_cores", "some of it is negative or no number.", "Fill gaps before, e.g. by 0."))
+        samples = len(self.cpu_cores)
+        for field, series in (("cpu_cores", self.cpu_cores), ("memory_mib", self.memory_mib)):
+            if series is None:
+                continue
+            if series.ndim != 2 or series.shape != (samples, len(self.vms)) or not samples:
+                shape = f"samples x {len(self.vms)} guests"
+                problems.append((field, f"its shape is {series.shape}, not {shape}.", "A column a guest."))
+            elif not np.isfinite(series).all() or (series < 0.0).any():
+                problems.append((field, "some of it is negative or no number.", "Fill gaps before, e.g. by 0."))
         if problems:
             raise DataError(
                 *(Problem(place="demand", field=field, expected=said, remedy=do) for field, said, do in problems)
@@ -75,8 +82,9 @@ class Demand:
         Parameters
         ----------
         frame : DataFrame
-            A row a guest and time, with columns ``time_s``, ``vm`` and ``cpu_cores``; times in equal steps. A guest
-            without a row at a time keeps what it had, 0 before its first.
+            A row a guest and time, with columns ``time_s``, ``vm``, ``cpu_cores`` and, if known,
+            ``memory_used_mib``; times in equal steps. A guest without a row at a time keeps what it had; before its
+            first it has no CPU demand, and the memory of its first.
 
         Raises
         ------
@@ -85,16 +93,29 @@ class Demand:
         """
         if missing := [name for name in ("time_s", "vm", "cpu_cores") if name not in frame.columns]:
             raise DataError(_problem(f"there is no column '{missing[0]}'.", "Name the columns time_s, vm, cpu_cores."))
-        wide = frame.pivot_table(index="time_s", columns="vm", values="cpu_cores", aggfunc="last", sort=True)
+        wide = frame.pivot_table(
+            index="time_s", columns="vm", values="cpu_cores", aggfunc="last", sort=True, dropna=False
+        )
         times = wide.index.to_numpy(dtype=np.float64)
         steps = np.diff(times)
         if not steps.size or not np.allclose(steps, steps[0], rtol=1e-6):
             raise DataError(_problem("its times are not in equal steps.", "Resample it, e.g. by DataFrame.resample."))
         filled = wide.ffill().fillna(0.0)
+        memory = None
+        if "memory_used_mib" in frame.columns:
+            held = frame.pivot_table(
+                index="time_s", columns="vm", values="memory_used_mib", aggfunc="last", sort=True, dropna=False
+            )
+            if missing := [str(name) for name in wide.columns if name not in held or held[name].isna().all()]:
+                said = f"guest '{missing[0]}' has no memory_used_mib at any time."
+                raise DataError(_problem(said, "Give at least one figure a guest, or leave the column away."))
+            aligned = held.reindex(index=wide.index, columns=wide.columns).ffill().bfill()
+            memory = np.ascontiguousarray(aligned.to_numpy(dtype=np.float32))
         return cls(
             vms=tuple(str(name) for name in wide.columns),
             step_s=float(steps[0]),
             cpu_cores=np.ascontiguousarray(filled.to_numpy(dtype=np.float32)),
+            memory_mib=memory,
         )
 
     @classmethod
@@ -144,7 +165,7 @@ class Demand:
         np.minimum(cpu, most, out=cpu)
         return cls(vms=tuple(vm.name for vm in inventory.vms), step_s=step_s, cpu_cores=cpu)
 
-    def of(self, names: Sequence[str]) -> NDArray[np.float32]:
+    def of(self, names: Sequence[str]) -> Demand:
         """Return the demand of these guests in this order.
 
         Raises
@@ -160,8 +181,13 @@ class Demand:
             raise DataError(_problem(said, "Give demand of every guest of the inventory, 0 for those that do nothing."))
         columns = [index[name] for name in names]
         if columns == list(range(len(self.vms))):
-            return self.cpu_cores
-        return np.ascontiguousarray(self.cpu_cores[:, columns])
+            return self
+        return Demand(
+            vms=tuple(names),
+            step_s=self.step_s,
+            cpu_cores=np.ascontiguousarray(self.cpu_cores[:, columns]),
+            memory_mib=None if self.memory_mib is None else np.ascontiguousarray(self.memory_mib[:, columns]),
+        )
 
 
 def _problem(said: str, remedy: str) -> Problem:

@@ -160,6 +160,35 @@ def test_operate_takes_recorded_demand(drsim: Run, tmp_path: Path) -> None:
     assert "no column 'cpu_cores'" in drsim("operate", CLUSTER, "--demand", path).err
 
 
+def test_operate_replays_what_happened_beside_the_balancer(drsim: Run, tmp_path: Path) -> None:
+    estate = read_inventory(CLUSTER)
+    vm, host = estate.vms[0], next(h.name for h in estate.hosts if h.name != estate.vms[0].host)
+    rows = [(time_s, one.name, 0.1, 1000.0) for time_s in (0.0, 300.0, 600.0) for one in estate.vms]
+    demand, moved = tmp_path / "demand.csv", tmp_path / "moved.csv"
+    pd.DataFrame(rows, columns=["time_s", "vm", "cpu_cores", "memory_used_mib"]).to_csv(demand, index=False)
+    moved.write_text(f"time_s,vm,host\n450,{vm.name},{host}\n")
+    words = ("operate", CLUSTER, "--demand", demand, "--moved", moved)
+    said = drsim(*words, "--out", tmp_path, "--json")
+    assert list(json.loads(said.out)) == ["nobody in charge", "as it happened", "balancer"], said.err
+    guests = pd.read_parquet(tmp_path / "as-it-happened" / "vms.parquet").set_index("vm")
+    assert guests.host[vm.name] == host
+    assert "<svg" in (tmp_path / "as-it-happened" / "links.svg").read_text()
+    moved.write_text(f"time_s,vm,host\nnoon,{vm.name},{host}\n")
+    assert "row 1: 'noon' is no time" in drsim(*words).err
+    moved.write_text("time_s,vm\n")
+    assert "column host is missing" in drsim(*words).err
+
+
+def test_the_page_of_a_plan_says_how_surely_it_fits(drsim: Run, plan_file: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    words = ("report", plan_file, "-o", page, "--replications", 25)
+    assert drsim(*words).code == 0
+    assert "half of 25 replications" in page.read_text()
+    assert "Chance to end in its window" not in page.read_text()
+    assert drsim(*words, "--window", 100000).code == 0
+    assert re.search(r"Chance to end in its window</dt>\s*<dd>100", page.read_text())
+
+
 def test_evacuate_by_the_command_line(drsim: Run, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     host = read_inventory(CLUSTER).hosts[-1].name

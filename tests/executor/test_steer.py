@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drsim.migration.automaton import STALLED_S
 from drsim.plan import Move
 from drsim.transfer import Transfer
-from executor.steer import SILENT_S, STALLED_PASSES, STALLED_S, Sight, Steering, Step
+from executor.steer import SILENT_S, STALLED_PASSES, Sight, Steering, Step
 
 
 def move(limit_ms: float = 400.0, first_ms: float | None = None, **settings: object) -> Move:

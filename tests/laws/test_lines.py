@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drsim.simulate import fair_share
-from drsim.simulate.kernel import LIMIT, NOBODY, RATE
+from drsim.simulate.kernel import LIMIT, RATE
 from drsim.simulate.lines import Flow, Lines
+from drsim.simulate.network import NOBODY
 
 LINES = 8
 Change = tuple[int, float]

@@ -6,15 +6,18 @@ looked at a turn earlier in its course: the laws of time hold to a few such turn
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from drsim.inventory import PageClass, Vm
-from drsim.migration import DEFAULT, Options, predict
+from drsim.migration import DEFAULT, Migration, Options, predict
 from drsim.plan import Prediction
+from drsim.units import PAGE_BYTES
 from drsim.workload import unique_dirty_mib
 from tests.migration.guests import disk, guest, line
 
@@ -62,6 +65,45 @@ def test_everything_is_sent_at_least_once_and_time_is_finite(vm: Vm, rate: float
     assert result.sent_mib >= vm.data_mib + vm.disks[0].used_mib  # type: ignore[operator]
     assert 0.0 < result.downtime_ms / 1e3 < result.total_time_s < float("inf")
     assert result.rounds >= 2
+
+
+@given(
+    vms,
+    rates,
+    rtts,
+    st.lists(st.tuples(st.floats(0.05, 1.0), st.floats(0.01, 5.0)), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_what_is_sent_is_memory_and_what_was_dirtied_less_the_zeros(
+    vm: Vm, rate: float, rtt: float, shares: list[tuple[float, float]], steered: bool
+) -> None:
+    """Whatever share of its line it gets, and however often that changes."""
+    run = Migration(
+        vm,
+        line(rate, rtt),
+        max_downtime_ms=300.0,
+        bandwidth_mbit_s=None,
+        copy_disks=(),
+        parameters=DEFAULT,
+        line_mbit_s=rate,
+        most_downtime_ms=1000.0 if steered else None,
+    )
+    for share, most_s in itertools.cycle(shares):
+        if run.done or run.phase == "stalled":
+            break
+        granted = run.limit_mib_s * share
+        wait_s = run.wait_s(granted)
+        run.advance(min(wait_s, most_s), granted)
+        if wait_s <= most_s:
+            run.happen()
+    zero_mib = vm.memory_mib - vm.data_mib
+    whole = (
+        vm.data_mib * (1.0 + DEFAULT.page_header_bytes / PAGE_BYTES) + zero_mib * DEFAULT.zero_page_bytes / PAGE_BYTES
+    )
+    if run.phase == "stalled":
+        assert run.sent_mib + run.remaining_mib == pytest.approx(whole + run.dirtied_mib, rel=1e-6)
+    else:
+        assert run.sent_mib == pytest.approx(whole + run.dirtied_mib + DEFAULT.device_mib, rel=1e-6)
 
 
 @given(vms, rates, rtts, grows)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drsim.migration import DEFAULT
 from drsim.policy import Limits
 from drsim.simulate import fair_share, simulate
+from drsim.topology import Topology
+from drsim.transfer import Transfer
+from drsim.units import MIB_S_PER_MBIT_S
 from tests.simulate.estate import estate, move
 
 Network = tuple[list[float], list[list[int]], list[float]]
@@ -79,3 +86,29 @@ def test_plans_keep_their_waves_and_their_lines(targets: list[tuple[str, int]]) 
         for other in moves:
             if other.wave < one.wave:
                 assert played.predictions[other.id].end_s <= found.start_s + 1e-6
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["h2", "h3", "h4"]), st.floats(0.0, 30.0)), min_size=1, max_size=6),
+    st.sampled_from(["precopy", "postcopy", "hybrid"]),
+)
+def test_what_lines_carried_is_what_migrations_sent(targets: list[tuple[str, float]], mode: str) -> None:
+    transfer = Transfer(mode=mode)  # type: ignore[arg-type]
+    moves = [move(number, target, transfer=transfer) for number, (target, _) in enumerate(targets, start=1)]
+    inventory = estate(guests=6)
+    starts = {one.id: start_s for one, (_, start_s) in zip(moves, targets, strict=True)}
+    played = simulate(inventory, moves, Limits(), starts_s=starts)
+    carried: dict[str, float] = defaultdict(float)
+    since: dict[str, tuple[float, float]] = {}
+    for use in played.link_use:
+        at_s, used = since.get(use.edge, (use.time_s, 0.0))
+        carried[use.edge] += used * (use.time_s - at_s) * MIB_S_PER_MBIT_S * DEFAULT.goodput
+        since[use.edge] = (use.time_s, use.used_mbit_s)
+    assert all(used == 0.0 for _, used in since.values())
+    sent: dict[str, float] = defaultdict(float)
+    for one in moves:
+        path = Topology(inventory).path(one.source, one.target)
+        assert path is not None
+        for edge in path.edges:
+            sent[edge] += played.predictions[one.id].sent_mib
+    assert carried == pytest.approx(sent, rel=1e-6)

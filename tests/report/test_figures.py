@@ -12,10 +12,12 @@ from matplotlib.patches import Rectangle
 
 from drsim.inventory import Inventory
 from drsim.plan import Plan
-from drsim.report import draw_accuracy, draw_gantt, draw_heatmap, draw_utilisation
+from drsim.policy import Policy
+from drsim.report import draw_accuracy, draw_gantt, draw_heatmap, draw_links, draw_migrations, draw_utilisation
 from drsim.report.gantt import ROWS, bar_titles
-from drsim.simulate.operate import operate
+from drsim.simulate.operate import Watch, operate
 from drsim.synthetic import cluster
+from drsim.whatif import balancer
 from drsim.workload import Demand
 from tests.report.plans import estate, outcome_of, plan_of
 
@@ -80,6 +82,26 @@ def test_the_heat_map_shows_every_host_and_no_peak_is_lost() -> None:
     peak = ((lived.used_cores + lived.ready_cores) / lived.cores).max(axis=0)
     assert sorted(shown.max(axis=1)) == pytest.approx(sorted(peak))
     assert {label.get_text() for label in ax.get_yticklabels()} == {host.name for host in estate.hosts}
+
+
+def test_links_and_migrations_of_an_operation_are_drawn() -> None:
+    estate = cluster(6, 90, 1)
+    lived = operate(estate, Demand.daily(estate, days=1.0, seed=3), balancer(Policy()), watch=Watch())
+    assert lived.migrations
+    ax = draw_links(lived.link_use).axes[0]
+    shown = ax.images[0].get_array()
+    assert shown is not None
+    peak = lived.link_use.to_frame().eval("share = used_mbit_s / capacity_mbit_s").groupby("edge").share.max()
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert dict(zip(labels, shown.max(axis=1), strict=True)) == pytest.approx({edge: peak[edge] for edge in labels})
+    assert set(peak.index[peak > 0.0]) == set(labels)
+    bars = draw_migrations(lived).axes[0]
+    assert len(bars.patches) == len(lived.migrations)
+    assert {label.get_text() for label in bars.get_yticklabels()} == {one.source for one in lived.migrations}
+    idle = operate(estate, Demand.daily(estate, days=0.1, seed=3))
+    for figure in (draw_links(idle.link_use), draw_migrations(idle)):
+        figure.canvas.draw()
+        assert not figure.axes[0].images
 
 
 def test_nothing_to_draw_is_drawn_as_nothing() -> None:

@@ -19,6 +19,7 @@ from drsim.plan import Move, Plan, Score
 from drsim.planner import make_plan
 from drsim.policy import Objective, Policy
 from drsim.simulate.operate import (
+    Abort,
     Call,
     HostFailure,
     LinkFailure,
@@ -210,6 +211,54 @@ def test_a_cut_line_aborts_precopy_and_halts_postcopy_until_it_is_back() -> None
     assert {"paused", "recovered"} <= set(kinds(post))
 
 
+def test_a_migration_is_broken_off_on_request_unless_it_is_too_late() -> None:
+    estate = two_sites(guests=1, memory_mib=16384)
+    for mode, outcome, host in (("precopy", "aborted", "h1"), ("postcopy", "done", "h3")):
+        calls = (at(60.0, moving(estate, ("v1", "h1", "h3"), mode=mode)), Abort(at_s=100.0, vm="v1"))
+        lived = operate(estate, steady(estate), happenings=calls)
+        assert ([one.outcome for one in lived.migrations], where(lived, "v1")) == ([outcome], host)
+        assert lived.memory_mib[-1].sum() == 16384.0
+    assert "refused" in kinds(lived)
+
+
+def test_a_move_is_given_up_after_its_time() -> None:
+    estate = two_sites(guests=1, memory_mib=16384)
+    plan = moving(estate, ("v1", "h1", "h3"))
+    slow = replace(plan, moves=(replace(plan.moves[0], transfer=Transfer(timeout_s=30.0)),))
+    lived = operate(estate, steady(estate), happenings=(at(60.0, slow),))
+    assert [(one.outcome, one.end_s) for one in lived.migrations] == [("aborted", 90.0)]
+
+
+@pytest.mark.parametrize(("hot_mib", "outcome"), [(180.0, "done"), (1000.0, "aborted")])
+def test_the_ladder_is_climbed_to_the_limit_of_the_guest_and_never_past_it(hot_mib: float, outcome: str) -> None:
+    """All hot memory is dirty again after each pass, at 112 MiB/s; that takes 1.6 s, or 9."""
+    estate = two_sites(guests=1)
+    busy = replace(estate.vms[0], dirty=(PageClass(size_mib=hot_mib, dirty_rate_mib_s=800.0),))
+    estate = replace(estate, vms=(busy,))
+    plan = moving(estate, ("v1", "h1", "h3"))
+    move = replace(plan.moves[0], first_downtime_ms=300.0, max_downtime_ms=2000.0)
+    lived = operate(estate, steady(estate), happenings=(at(60.0, replace(plan, moves=(move,))),))
+    (moved,) = lived.migrations
+    assert moved.outcome == outcome
+    assert (300.0 < moved.downtime_ms <= 2000.0) if outcome == "done" else moved.downtime_ms == 0.0
+    assert where(lived, "v1") == ("h3" if outcome == "done" else "h1")
+    assert lived.guests[-1].sum() == 1.0
+
+
+def test_memory_beyond_what_a_host_has_is_short() -> None:
+    """Two guests of 40 GiB, allowed by overcommit on 64 GiB: 16 GiB are short once both have filled theirs."""
+    estate = two_sites(guests=2, memory_mib=40960)
+    estate = replace(estate, hosts=tuple(replace(host, memory_overcommit=1.5) for host in estate.hosts))
+    frame = pd.DataFrame(
+        [(t * STEP_S, vm.name, 0.1, 20480.0 if t < 2 else 40960.0) for t in range(4) for vm in estate.vms],
+        columns=["time_s", "vm", "cpu_cores", "memory_used_mib"],
+    )
+    lived = operate(estate, Demand.of_frame(frame), happenings=(Recorded(at_s=3.5 * STEP_S, vm="v2", host="h2"),))
+    assert lived.memory_held_mib[:, 0].tolist() == [40960.0, 40960.0, 81920.0, 40960.0]
+    assert lived.memory_short_mib[:, 0].tolist() == [0.0, 0.0, 16384.0, 8192.0]
+    assert lived.summary()["memory_short_gib_hours"] == pytest.approx(24.0 * STEP_S / 3600.0)
+
+
 def test_a_move_that_is_not_possible_any_more_is_left_out() -> None:
     estate = two_sites(guests=1)
     away = Maintenance(at_s=50.0, host="h3", for_s=600.0)
@@ -288,6 +337,7 @@ failures = st.one_of(
         link=st.just("a--b"),
         back_after_s=st.sampled_from([30.0, 200.0, float("inf")]),
     ),
+    st.builds(Abort, at_s=st.floats(30.0, 500.0), vm=st.sampled_from(["v1", "v2"])),
 )
 
 
@@ -317,7 +367,7 @@ def test_whatever_fails_and_when_a_guest_is_in_one_place_or_none(
     assert (lived.ready_s >= 0.0).all()
     for one in lived.migrations:
         assert one.end_s >= one.start_s
-    down = set(kinds(lived)) & {"host_down", "link_down"}
+    down = set(kinds(lived)) & {"host_down", "link_down"} or any(isinstance(one, Abort) for one in mishaps)
     assert down or all(one.outcome in ("done", "refused") for one in lived.migrations)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsim.inventory import Datastore, Disk, Host, HostState, Inventory, Network, Vm
+from drsim.workload import Demand
 
 NOWHERE = -1
 
@@ -20,10 +21,8 @@ class Estate:
     ----------
     inventory : Inventory
         What is where at the start.
-    cpu_cores : array of float, shape (samples, guests)
-        CPU demand, guests in the inventory's order.
-    step_s : float
-        Time between two samples.
+    demand : Demand
+        Of its guests, in their order.
     now : callable
         The time, seconds.
 
@@ -38,29 +37,33 @@ class Estate:
     halted : array of bool, shape (guests,)
         Whether it is there but stands still.
     taken_mib : array of float, shape (hosts,)
-        Memory of guests, those under way to it included.
+        Configured memory of guests, those under way to it included.
+    held_mib : array of float, shape (hosts,)
+        Memory of the guests on it that holds data.
     extra_cores : array of float, shape (hosts,)
         What migrations and starting guests take beside the guests' demand.
     up, open : array of bool, shape (hosts,)
         Whether a host has power; whether it takes guests.
     ready_s, down_s : array of float, shape (guests,)
         Core-seconds that each guest waited for CPU; seconds that it did not run.
-    used_cores, ready_cores, memory_mib, guests : array of float, shape (samples, hosts)
-        CPU used and CPU waited for, means over each step; memory and guests at its end.
+    used_cores, ready_cores, short_mib : array of float, shape (samples, hosts)
+        CPU used, CPU waited for, and memory that data has not: means over each step.
+    memory_mib, memory_held_mib, guests : array of float, shape (samples, hosts)
+        Memory configured and memory that holds data, and guests, at the end of each step.
     """
 
-    def __init__(
-        self, inventory: Inventory, cpu_cores: NDArray[np.float32], step_s: float, now: Callable[[], float]
-    ) -> None:
-        self.base, self._now, self._step_s = inventory, now, step_s
-        self._cpu = cpu_cores
+    def __init__(self, inventory: Inventory, demand: Demand, now: Callable[[], float]) -> None:
+        self.base, self._now, self._step_s = inventory, now, demand.step_s
+        self._cpu, self._data = demand.cpu_cores, demand.memory_mib
         self.hosts = {host.name: number for number, host in enumerate(inventory.hosts)}
         self.vms = {vm.name: number for number, vm in enumerate(inventory.vms)}
         sites = {site.name: number for number, site in enumerate(inventory.sites)}
         self.site = np.array([sites[host.site] for host in inventory.hosts], dtype=np.int64)
         self.cores = np.array([float(host.cores) for host in inventory.hosts])
         self.room_mib = np.array([host.guest_memory_mib for host in inventory.hosts])
+        self.ram_mib = np.array([float(host.memory_mib - host.reserved_memory_mib) for host in inventory.hosts])
         self.memory = np.array([float(vm.memory_mib) for vm in inventory.vms])
+        self._held: NDArray[np.float64] = np.array([vm.data_mib for vm in inventory.vms])
         self.wanted = np.array([vm.state == "running" for vm in inventory.vms], dtype=np.bool_)
         there = np.array([vm.state != "stopped" for vm in inventory.vms], dtype=np.bool_)
         self.last = np.array([self.hosts[vm.host] for vm in inventory.vms], dtype=np.int64)
@@ -72,10 +75,11 @@ class Estate:
         self.up = np.array([host.state in ("up", "maintenance") for host in inventory.hosts])
         self.open = np.array([host.takes_guests for host in inventory.hosts])
         self.ready_s, self.down_s = np.zeros(len(self.vms)), np.zeros(len(self.vms))
-        steps = len(cpu_cores)
-        self.used_cores, self.ready_cores, self.memory_mib, self.guests = (
-            np.zeros((steps, count), dtype=np.float32) for _ in range(4)
+        steps = len(self._cpu)
+        self.used_cores, self.ready_cores, self.short_mib, self.memory_mib, self.memory_held_mib, self.guests = (
+            np.zeros((steps, count), dtype=np.float32) for _ in range(6)
         )
+        self.held_mib: NDArray[np.float64] = np.zeros(count)
         self._disks: dict[int, tuple[Disk, ...]] = {}
         self._stores: dict[str, Datastore] = {}
         self._step, self._since, self._row = 0, 0.0, self._cpu[0]
@@ -85,9 +89,14 @@ class Estate:
         self.settle()
         if step:
             self.memory_mib[step - 1] = self.taken_mib
+            self.memory_held_mib[step - 1] = self.held_mib
             self.guests[step - 1] = np.bincount(self.place[self.place >= 0], minlength=len(self.hosts))
         if step < len(self._cpu):
             self._step, self._row = step, self._cpu[step]
+            if self._data is not None:
+                self._held = np.minimum(self._data[step].astype(np.float64), self.memory)
+            there = self.place >= 0
+            self.held_mib = np.bincount(self.place[there], self._held[there], len(self.hosts)).astype(np.float64)
 
     def demand(self) -> NDArray[np.float64]:
         """Return the CPU demand on each host now, cores."""
@@ -105,6 +114,7 @@ class Estate:
         part = time_s / self._step_s
         self.used_cores[self._step] += (demand - wait) * part
         self.ready_cores[self._step] += wait * part
+        self.short_mib[self._step] += np.maximum(self.held_mib - self.ram_mib, 0.0) * part
         if wait.any():
             share = wait / np.maximum(demand, 1e-12)
             slow = np.flatnonzero((self.place >= 0) & ~self.halted & (share[self.place] > 0.0))
@@ -127,7 +137,9 @@ class Estate:
     def run(self, vm: int, host: int) -> None:
         """Let a guest run on a host from now on; its memory has been reserved there."""
         self.settle()
+        self._hold(vm, -1.0)
         self.place[vm] = self.last[vm] = host
+        self._hold(vm, 1.0)
         self.halted[vm] = False
 
     def stop(self, vm: int) -> None:
@@ -135,8 +147,13 @@ class Estate:
         self.settle()
         if self.place[vm] != NOWHERE:
             self.free(vm, int(self.place[vm]))
+        self._hold(vm, -1.0)
         self.place[vm] = NOWHERE
         self.halted[vm] = False
+
+    def _hold(self, vm: int, sign: float) -> None:
+        if self.place[vm] != NOWHERE:
+            self.held_mib[self.place[vm]] += sign * self._held[vm]
 
     def halt(self, vm: int, still: bool) -> None:
         """Let a guest stand still where it is, or go on."""
@@ -171,7 +188,7 @@ class Estate:
         datastores = (*base.datastores, *self._stores.values())
         changes = {
             "hosts": tuple(self._host(number) for number in np.flatnonzero(chosen).tolist()),
-            "vms": tuple(self._vm(number) for number in guests),
+            "vms": tuple(self.guest(number) for number in guests),
         }
         if hosts is None:
             return replace(base, datastores=datastores, **changes)  # type: ignore[arg-type]
@@ -183,14 +200,16 @@ class Estate:
         state: HostState = "down" if not self.up[number] else "up" if self.open[number] else "maintenance"
         return host if host.state == state else replace(host, state=state)
 
-    def _vm(self, number: int) -> Vm:
+    def guest(self, number: int) -> Vm:
+        """Return a guest as an operator would collect it now."""
         vm, place = self.base.vms[number], int(self.place[number])
         state = vm.state
         if self.wanted[number]:
             state = "stopped" if place < 0 else "unknown" if self.halted[number] else "running"
         host = self.base.hosts[int(self.last[number])].name
         disks = self._disks.get(number, vm.disks)
-        return replace(vm, host=host, state=state, cpu_demand_cores=float(self._row[number]), disks=disks)
+        now = replace(vm, host=host, state=state, cpu_demand_cores=float(self._row[number]), disks=disks)
+        return now if self._data is None else replace(now, memory_used_mib=float(self._held[number]))
 
 
 def _networks(base: Inventory, names: set[str]) -> tuple[Network, ...]:

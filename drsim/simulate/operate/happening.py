@@ -90,6 +90,22 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Abort:
+    """The migration of a guest is broken off, if it is under way and can be; the guest goes on on its source.
+
+    Parameters
+    ----------
+    at_s : float
+        When.
+    vm : str
+        Whose.
+    """
+
+    at_s: float
+    vm: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """A move that really happened, replayed: the guest is on the other host at once, at no cost.
 
@@ -106,4 +122,4 @@ class Recorded:
     host: str
 
 
-Happening = HostFailure | LinkFailure | Maintenance | Call | Recorded
+Happening = HostFailure | LinkFailure | Maintenance | Call | Abort | Recorded

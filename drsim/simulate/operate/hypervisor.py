@@ -35,6 +35,11 @@ class _Trip:
     process: simpy.Process | None = None
     arrived: bool = False
 
+    @property
+    def torn(self) -> bool:
+        """Whether either end has a part of the guest's memory that the other has not."""
+        return self.run.phase == "push" or (self.run.phase == "resume" and self.run.on_target)
+
 
 class Hypervisor:
     """Every host's hypervisor, as one.
@@ -89,8 +94,7 @@ class Hypervisor:
             if name not in (trip.move.source, trip.move.target) or trip.process is None:
                 continue
             vm = estate.vms[trip.move.vm]
-            torn = trip.run.phase == "push" or (trip.run.phase == "resume" and trip.run.on_target)
-            if torn and estate.place[vm] != NOWHERE:
+            if trip.torn and estate.place[vm] != NOWHERE:
                 estate.stop(vm)
                 lost.append(vm)
             trip.process.interrupt("host")
@@ -112,6 +116,14 @@ class Hypervisor:
         self._reroute()
         mended, self._mended = self._mended, self._env.event()
         mended.succeed()
+
+    def abort(self, vm: str) -> bool:
+        """Break off the migration of a guest, which goes on on its source; False if none can be broken off."""
+        trip = self._trips.get(vm)
+        if trip is None or trip.process is None or trip.arrived or trip.torn:
+            return False
+        trip.process.interrupt("order")
+        return True
 
     def _reroute(self) -> None:
         base = self._estate.base
@@ -144,7 +156,7 @@ class Hypervisor:
         assert path is not None  # the preflight has asked
         cap = self._limits.bandwidth_mbit_s if move.bandwidth_mbit_s is None else move.bandwidth_mbit_s
         run = Migration(
-            estate.base.vms[vm],
+            estate.guest(vm),
             path,
             max_downtime_ms=move.aim_downtime_ms,
             bandwidth_mbit_s=cap,
@@ -152,8 +164,11 @@ class Hypervisor:
             parameters=self._parameters,
             line_mbit_s=path.bandwidth_mbit_s,
             options=Options.of(move.transfer, bandwidth_mbit_s=cap),
+            most_downtime_ms=move.max_downtime_ms,
         )
         trip = self._trips[move.vm] = _Trip(move=move, path=path, run=run, process=self._env.active_process)
+        if move.transfer.timeout_s is not None:
+            self._env.process(self._deadline(trip, move.transfer.timeout_s))
         estate.reserve(vm, target)
         for host in (source, target):
             estate.load(host, THREAD_CORES)
@@ -165,13 +180,18 @@ class Hypervisor:
         del self._trips[move.vm]
         self._note(plan, move, run, started_s, outcome)
 
+    def _deadline(self, trip: _Trip, timeout_s: float) -> Process:
+        yield self._env.timeout(timeout_s)
+        if self._trips.get(trip.move.vm) is trip:
+            self.abort(trip.move.vm)
+
     def _travel(self, trip: _Trip) -> Generator[simpy.Event, Any, Outcome]:
         """Live a migration to its end, whatever fails; return how it ended."""
         estate, move, run = self._estate, trip.move, trip.run
         vm, source, target = estate.vms[move.vm], estate.hosts[move.source], estate.hosts[move.target]
 
         def became(phase: Phase) -> None:
-            if phase in ARRIVED and not trip.arrived:
+            if phase in ARRIVED and not trip.arrived and not run.gave_up:
                 trip.arrived = True
                 estate.run(vm, target)
                 estate.free(vm, source)
@@ -181,6 +201,10 @@ class Hypervisor:
             try:
                 if trip.run.phase != "done":
                     yield from carry(self._env, self._lines, trip.path.edges, run, became)
+                if run.gave_up:
+                    why = "its passes over memory got no shorter"
+                    self._tell("aborted", move.vm, f"{move.vm} goes on on {move.source}: {why}")
+                    return "aborted"
                 self._tell("moved", move.vm, f"{move.vm} runs on {move.target}")
                 return "done"
             except simpy.Interrupt as interrupt:
@@ -190,8 +214,7 @@ class Hypervisor:
                 if estate.place[vm] == NOWHERE:
                     self._tell("lost", move.vm, f"{move.vm} is lost between {move.source} and {move.target}")
                     return "lost"
-                torn = run.phase == "push" or (run.phase == "resume" and run.on_target)
-                if interrupt.cause == "host" or not torn:
+                if interrupt.cause == "host" or not trip.torn:
                     self._tell("aborted", move.vm, f"{move.vm} goes on on {move.source}")
                     return "aborted"
             # Either end has a part of its memory: it stands still until the line is back, and nobody touches it.

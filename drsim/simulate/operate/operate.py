@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import simpy
-from numpy.typing import NDArray
 
 from drsim.errors import DataError, DrsimError, Problem
 from drsim.inventory import Inventory
@@ -17,6 +15,7 @@ from drsim.simulate.carry import Process
 from drsim.simulate.lines import Lines
 from drsim.simulate.operate.estate import Estate
 from drsim.simulate.operate.happening import (
+    Abort,
     Call,
     Happening,
     HostFailure,
@@ -61,7 +60,7 @@ def operate(
     inventory : Inventory
         What is where at the start; checked (`drsim.check`).
     demand : Demand
-        CPU demand of every guest; it also says how long.
+        Of every guest; it also says how long.
     planner : callable, optional
         From an inventory to a plan, called on a period; nobody is in charge by default. While a plan of its is under
         way it is not called.
@@ -90,10 +89,10 @@ def operate(
     DataError
         If demand of a guest is missing, or something happens to a host, link or guest that there is not.
     """
-    cpu = demand.of([vm.name for vm in inventory.vms])
+    wanted = demand.of([vm.name for vm in inventory.vms])
     if problems := _strays(inventory, happenings):
         raise DataError(*problems)
-    return _World(inventory, cpu, demand.step_s, limits or Limits(), parameters, restart).run(
+    return _World(inventory, wanted, limits or Limits(), parameters, restart).run(
         planner, every_s, watch, happenings, on_progress
     )
 
@@ -122,15 +121,14 @@ class _World:
     def __init__(
         self,
         inventory: Inventory,
-        cpu: NDArray[np.float32],
-        step_s: float,
+        demand: Demand,
         limits: Limits,
         parameters: Parameters,
         restart: Restart | None,
     ) -> None:
         self._env = env = simpy.Environment()
-        self._steps, self._step_s, self._restart = len(cpu), step_s, restart
-        self._estate = Estate(inventory, cpu, step_s, lambda: env.now)
+        self._steps, self._step_s, self._restart = len(demand.cpu_cores), demand.step_s, restart
+        self._estate = Estate(inventory, demand, lambda: env.now)
         capacity = Topology(inventory).capacity_mbit_s
         self._lines = Lines(
             env, capacity, parameters.goodput, parameters.return_share, longest=2 + len(inventory.links), fast=True
@@ -168,6 +166,8 @@ class _World:
             used_cores=estate.used_cores,
             ready_cores=estate.ready_cores,
             memory_mib=estate.memory_mib,
+            memory_held_mib=estate.memory_held_mib,
+            memory_short_mib=estate.short_mib,
             guests=estate.guests,
             ready_s=estate.ready_s,
             down_s=estate.down_s,
@@ -230,6 +230,9 @@ class _World:
                 self._tell("open", host, f"{host} takes guests again")
             case Call():
                 yield from self._call(happening.planner, self._estate.inventory(), happening.why)
+            case Abort(vm=vm):
+                if not self._hypervisor.abort(vm):
+                    self._tell("refused", vm, f"no migration of {vm} can be broken off now")
             case Recorded(vm=vm, host=host):
                 self._replay(self._estate.vms[vm], self._estate.hosts[host])
 

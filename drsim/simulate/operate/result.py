@@ -92,8 +92,10 @@ class Operation:
         Time between two samples.
     used_cores, ready_cores : array of float, shape (samples, hosts)
         CPU used, and CPU that guests waited for: means over each step.
-    memory_mib, guests : array of float, shape (samples, hosts)
-        Configured memory of the guests on a host, and their number, at the end of each step.
+    memory_mib, memory_held_mib, guests : array of float, shape (samples, hosts)
+        Configured memory of the guests on a host, what of it holds data, and their number, at the end of each step.
+    memory_short_mib : array of float, shape (samples, hosts)
+        Data that a host has no memory for: what ballooning or swapping must take from its guests. Mean over each step.
     ready_s, down_s : array of float, shape (vms,)
         Core-seconds that each guest waited for CPU; seconds that it did not run.
     place : array of int, shape (vms,)
@@ -113,6 +115,8 @@ class Operation:
     used_cores: NDArray[np.float32]
     ready_cores: NDArray[np.float32]
     memory_mib: NDArray[np.float32]
+    memory_held_mib: NDArray[np.float32]
+    memory_short_mib: NDArray[np.float32]
     guests: NDArray[np.float32]
     ready_s: NDArray[np.float64]
     down_s: NDArray[np.float64]
@@ -129,7 +133,8 @@ class Operation:
         dict of str to float
             ``contended_host_hours``: hours in which a host was over its cores, over all hosts;
             ``ready_core_hours``: CPU that guests waited for; ``worst_ready_share``: of the host and step in which
-            guests waited most, waiting over demand; ``migrations`` done, ``gib_moved``, ``downtime_s`` of all guests
+            guests waited most, waiting over demand; ``memory_short_gib_hours``: data without memory, over all hosts;
+            ``migrations`` done, ``gib_moved``, ``downtime_s`` of all guests
             together; ``vm_hours_down``; ``migrations_not_done``.
         """
         done = [one for one in self.migrations if one.outcome == "done"]
@@ -138,6 +143,7 @@ class Operation:
             "contended_host_hours": float((self.ready_cores > 1e-3).sum()) * self.step_s / HOUR_S,
             "ready_core_hours": float(self.ready_s.sum()) / HOUR_S,
             "worst_ready_share": float((self.ready_cores / demand).max(initial=0.0)),
+            "memory_short_gib_hours": float(self.memory_short_mib.sum()) / 1024.0 * self.step_s / HOUR_S,
             "migrations": float(len(done)),
             "gib_moved": sum(one.sent_mib for one in self.migrations) / 1024.0,
             "downtime_s": sum(one.downtime_ms for one in done) / 1e3,
@@ -166,6 +172,8 @@ class Operation:
                 "cpu_used_share": used / np.tile(self.cores, steps),
                 "cpu_ready_cores": self.ready_cores.ravel(),
                 "memory_mib": self.memory_mib.ravel(),
+                "memory_held_mib": self.memory_held_mib.ravel(),
+                "memory_short_mib": self.memory_short_mib.ravel(),
                 "vms": self.guests.ravel().astype(np.int64),
             }
         )
