@@ -111,12 +111,13 @@ def link(
     jitter: Annotated[float | None, typer.Option(min=0, help="Up to so much more each way, ms.")] = None,
     loss: Annotated[float | None, typer.Option(min=0, max=1, help="Fraction of packets.")] = None,
     queue: Annotated[float | None, typer.Option(min=0.001, help="Longest wait before packets are dropped, ms.")] = None,
+    fair: Annotated[bool | None, typer.Option("--fair/--fifo", help="Connections take turns, or wait in line.")] = None,
     cut: Annotated[bool | None, typer.Option("--cut/--heal", help="Swallow everything, or no longer.")] = None,
 ) -> None:
     """Reshape, cut or heal the migration line of a host, or the line between two sites."""
     lab = _load(name)
     a, is_wan, b = ends.partition(":")
-    asked = {"rate_mbit_s": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss, "queue_ms": queue}
+    asked = {"rate_mbit_s": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss, "queue_ms": queue, "fair": fair}
     if changes := {key: value for key, value in asked.items() if value is not None}:
         if is_wan:
             lab.wan(a, b, **changes)

@@ -294,7 +294,7 @@ class Lab:
             raise LabError(f"There is no host '{name}' in the lab; there are {', '.join(self.state.hosts)}.")
         return self.state.hosts[name]
 
-    def line(self, name: str, **changes: float) -> None:
+    def line(self, name: str, **changes: Any) -> None:
         """Reshape the migration line of a host: fields of `Line`."""
         self._host(name)
         members = tuple(
@@ -324,7 +324,7 @@ class Lab:
         known = ", ".join(link.name for link in self.state.topology.links) or "none"
         raise LabError(f"There is no link between the sites '{a}' and '{b}'; there are: {known}.")
 
-    def wan(self, a: str, b: str, **changes: float) -> None:
+    def wan(self, a: str, b: str, **changes: Any) -> None:
         """Reshape the line between two sites: fields of `Line`."""
         link = self._wan(a, b)
         settings: dict[str, Any] = {**changes}

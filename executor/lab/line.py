@@ -86,6 +86,7 @@ def shape(control: Path, line: Line, *, hops: int) -> None:
         f"jitter {line.jitter_ms / hops}",
         f"loss {line.loss * 100}",
         f"queue {line.queue_ms}",
+        f"fair {int(line.fair)}",
     )
 
 

@@ -31,7 +31,10 @@ class Line:
     loss : float
         Packets lost, as a fraction.
     queue_ms : float
-        Longest time that a packet waits in the emulated router before it is dropped.
+        Longest time that packets wait before some are dropped.
+    fair : bool
+        Whether connections take turns, as behind fq_codel, the usual queue of a Linux host; else first come, first
+        served.
     """
 
     rate_mbit_s: Annotated[float, Ge(0)] = 1000.0
@@ -39,6 +42,7 @@ class Line:
     jitter_ms: Annotated[float, Ge(0)] = 0.0
     loss: Annotated[float, Ge(0), Le(1)] = 0.0
     queue_ms: Annotated[float, Gt(0)] = 50.0
+    fair: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -51,6 +55,8 @@ class Wan:
         Its ends: sites.
     rate_mbit_s, rtt_ms, jitter_ms, loss, queue_ms : float
         As of `Line`; the round-trip time comes on top of that of the hosts' own lines.
+    fair : bool
+        As of `Line`; by default the queue of a plain router, first come, first served.
     """
 
     a: Annotated[str, MinLen(1)]
@@ -60,6 +66,7 @@ class Wan:
     jitter_ms: Annotated[float, Ge(0)] = 0.0
     loss: Annotated[float, Ge(0), Le(1)] = 0.0
     queue_ms: Annotated[float, Gt(0)] = 50.0
+    fair: bool = False
 
     @property
     def name(self) -> str:
@@ -75,6 +82,7 @@ class Wan:
             jitter_ms=self.jitter_ms,
             loss=self.loss,
             queue_ms=self.queue_ms,
+            fair=self.fair,
         )
 
 

@@ -13,6 +13,8 @@
  *     jitter MS      up to so much more, evenly spread; frames never overtake each other
  *     loss PERCENT   chance of a frame to be lost
  *     queue MS       how much may wait for the wire, measured in time at the set rate; what comes on top is dropped
+ *     fair 0|1       1 = flows take turns on the wire, and one that sends little does not wait for the others, as
+ *                    behind Linux' usual fq_codel; 0 = first come, first served
  *     cut 0|1        1 = a black hole: nothing passes, nothing is told, what is under way is lost
  *     stat FILE      write the counters to FILE as one JSON object, at once and whole
  *
@@ -47,25 +49,48 @@
 #define RETRY_NS 100000                /* pause when the receiving TAP takes no frame */
 #define IDLE_NS 1000000000ull
 
+#define LANES 256                      /* flows are told apart by a hash */
+#define TURN_BYTES 16384               /* what a flow may send before the next one has its turn */
+
 struct frame {
     struct frame *next;
-    uint64_t due_ns;
+    uint64_t due_ns;                   /* while it waits: when it came */
+    uint64_t wire;                     /* bytes that it takes on the wire */
     size_t length;
     uint8_t bytes[];
 };
 
+struct list {
+    struct frame *first, *last;
+};
+
+struct lane {
+    struct list frames;
+    struct lane *next;
+    uint64_t wire;                     /* bytes that wait */
+    int64_t credit;                    /* bytes that it may still send in this turn */
+    int in_round;
+};
+
+struct round {
+    struct lane *first, *last;
+};
+
 struct direction {
     int from, to;
-    struct frame *first, *last;
+    struct lane lanes[LANES];
+    struct round fresh, busy;          /* lanes that have just begun to send go first, for one turn */
+    uint64_t waiting;                  /* bytes that wait for the wire */
+    struct list under_way;
     uint64_t wire_free_ns;             /* when the wire has sent all that was put on it */
-    uint64_t held;                     /* bytes in the list */
+    uint64_t held;                     /* bytes waiting or under way */
     uint64_t bytes, frames, dropped;   /* bytes as on the wire */
 };
 
 static struct {
     double rate_mbit_s, delay_ms, jitter_ms, loss_percent, queue_ms;
-    int cut;
-} line = {.queue_ms = 50};
+    int cut, fair;
+} line = {.queue_ms = 50, .fair = 1};
 
 static void fail(const char *what)
 {
@@ -157,15 +182,119 @@ static uint64_t wire_bytes(const uint8_t *bytes, size_t length)
     return frame + (segments - 1) * headers + segments * WIRE_OVERHEAD;
 }
 
-/* Take what has come in, and give each frame its time of arrival. */
+/* The lane of a frame: the same for all frames of a connection. */
+static unsigned lane_of(const uint8_t *bytes, size_t length)
+{
+    const uint8_t *frame = bytes + VNET_HEADER;
+    size_t size = length - VNET_HEADER, at = 12, from, until;
+    unsigned kind, ports = 0;
+    uint32_t hash = 2166136261u;
+
+    if (!line.fair || size < 14)
+        return 0;
+    kind = (unsigned)frame[at] << 8 | frame[at + 1];
+    if (kind == 0x8100 && size >= 18) {
+        at += 4;
+        kind = (unsigned)frame[at] << 8 | frame[at + 1];
+    }
+    at += 2;
+    from = 0;
+    until = 12; /* the addresses of the cards */
+    if (kind == 0x0800 && size >= at + 20) {
+        size_t header = (size_t)(frame[at] & 15) * 4;
+        int fragment = (frame[at + 6] & 0x3f) | frame[at + 7];
+        if (!fragment && (frame[at + 9] == 6 || frame[at + 9] == 17) && size >= at + header + 4)
+            ports = (unsigned)(at + header);
+        from = at + 12;
+        until = at + 20;
+    } else if (kind == 0x86dd && size >= at + 40) {
+        if ((frame[at + 6] == 6 || frame[at + 6] == 17) && size >= at + 44)
+            ports = (unsigned)(at + 40);
+        from = at + 8;
+        until = at + 40;
+    }
+    for (size_t byte = from; byte < until; byte++)
+        hash = (hash ^ frame[byte]) * 16777619u;
+    for (size_t byte = ports; ports && byte < ports + 4; byte++)
+        hash = (hash ^ frame[byte]) * 16777619u;
+    return (hash ^ hash >> 16) % LANES;
+}
+
+static void append(struct list *list, struct frame *frame)
+{
+    frame->next = NULL;
+    if (list->last)
+        list->last->next = frame;
+    else
+        list->first = frame;
+    list->last = frame;
+}
+
+static struct frame *shift(struct list *list)
+{
+    struct frame *frame = list->first;
+
+    list->first = frame->next;
+    if (list->first == NULL)
+        list->last = NULL;
+    return frame;
+}
+
+static void queue_up(struct round *round, struct lane *lane)
+{
+    lane->next = NULL;
+    if (round->last)
+        round->last->next = lane;
+    else
+        round->first = lane;
+    round->last = lane;
+}
+
+static struct lane *step_out(struct round *round)
+{
+    struct lane *lane = round->first;
+
+    round->first = lane->next;
+    if (round->first == NULL)
+        round->last = NULL;
+    return lane;
+}
+
+static void lose(struct direction *way, struct frame *frame)
+{
+    way->held -= frame->length;
+    way->dropped++;
+    free(frame);
+}
+
+/* Make room for a frame: whoever has most waiting loses. Returns 0 if that is the frame itself. */
+static int make_room(struct direction *way, const struct lane *own, uint64_t wire)
+{
+    struct lane *fattest = &way->lanes[0];
+    struct frame *frame;
+
+    for (int number = 1; number < LANES; number++)
+        if (way->lanes[number].wire > fattest->wire)
+            fattest = &way->lanes[number];
+    if (own->wire + wire >= fattest->wire || fattest->frames.first == fattest->frames.last)
+        return 0;
+    frame = shift(&fattest->frames);
+    fattest->wire -= frame->wire;
+    way->waiting -= frame->wire;
+    lose(way, frame);
+    return 1;
+}
+
+/* Take what has come in, and let it wait for the wire. */
 static void take(struct direction *way)
 {
     static uint8_t bytes[MAX_FRAME];
 
     for (int count = 0; count < BATCH; count++) {
         ssize_t length = read(way->from, bytes, sizeof bytes);
-        uint64_t now, wire;
+        uint64_t wire;
         struct frame *frame;
+        struct lane *lane;
 
         if (length < 0) {
             if (errno == EAGAIN || errno == EINTR)
@@ -178,33 +307,83 @@ static void take(struct direction *way)
             way->dropped++;
             continue;
         }
-        now = now_ns();
         wire = wire_bytes(bytes, (size_t)length);
-        if (way->wire_free_ns < now)
-            way->wire_free_ns = now;
-        if (line.rate_mbit_s > 0) {
-            if ((double)(way->wire_free_ns - now) > line.queue_ms * 1e6) {
-                way->dropped++;
-                continue;
-            }
-            way->wire_free_ns += (uint64_t)((double)wire * 8e3 / line.rate_mbit_s);
+        lane = &way->lanes[lane_of(bytes, (size_t)length)];
+        if (line.rate_mbit_s > 0 && (double)way->waiting * 8 > line.queue_ms * 1e3 * line.rate_mbit_s &&
+            !make_room(way, lane, wire)) {
+            way->dropped++;
+            continue;
         }
         frame = malloc(sizeof *frame + (size_t)length);
         if (frame == NULL)
             fail("malloc");
-        frame->next = NULL;
-        frame->due_ns = way->wire_free_ns + (uint64_t)((line.delay_ms + line.jitter_ms * chance()) * 1e6);
-        if (line.jitter_ms > 0 && way->last && frame->due_ns < way->last->due_ns)
-            frame->due_ns = way->last->due_ns;
+        frame->due_ns = now_ns();
+        frame->wire = wire;
         frame->length = (size_t)length;
         memcpy(frame->bytes, bytes, (size_t)length);
-        if (way->last)
-            way->last->next = frame;
-        else
-            way->first = frame;
-        way->last = frame;
+        if (!lane->in_round) {
+            lane->in_round = 1;
+            lane->credit = TURN_BYTES;
+            queue_up(&way->fresh, lane);
+        }
+        append(&lane->frames, frame);
+        lane->wire += wire;
+        way->waiting += wire;
         way->held += (uint64_t)length;
-        way->bytes += wire;
+    }
+}
+
+/* The next frame whose turn it is: deficit round robin, lanes that have just begun before the others. */
+static struct frame *next_frame(struct direction *way)
+{
+    for (;;) {
+        struct round *round = way->fresh.first ? &way->fresh : &way->busy;
+        struct lane *lane = round->first;
+        struct frame *frame;
+
+        if (lane->credit <= 0) {
+            lane->credit += TURN_BYTES;
+            queue_up(&way->busy, step_out(round));
+            continue;
+        }
+        if (lane->frames.first == NULL) {
+            /* Who is done goes to the end first: else one frame at a time would always be the first. */
+            step_out(round);
+            if (round == &way->fresh && way->busy.first)
+                queue_up(&way->busy, lane);
+            else
+                lane->in_round = 0;
+            continue;
+        }
+        frame = shift(&lane->frames);
+        lane->wire -= frame->wire;
+        lane->credit -= (int64_t)frame->wire;
+        way->waiting -= frame->wire;
+        return frame;
+    }
+}
+
+/* Put on the wire what it is free for, and give each frame its time of arrival. */
+static void serve(struct direction *way)
+{
+    uint64_t now = now_ns();
+
+    while (way->waiting && (line.rate_mbit_s <= 0 || way->wire_free_ns <= now || line.cut)) {
+        struct frame *frame = next_frame(way);
+
+        if (line.cut) {
+            lose(way, frame);
+            continue;
+        }
+        if (way->wire_free_ns < frame->due_ns || line.rate_mbit_s <= 0)
+            way->wire_free_ns = frame->due_ns;
+        if (line.rate_mbit_s > 0)
+            way->wire_free_ns += (uint64_t)((double)frame->wire * 8e3 / line.rate_mbit_s);
+        frame->due_ns = way->wire_free_ns + (uint64_t)((line.delay_ms + line.jitter_ms * chance()) * 1e6);
+        if (way->under_way.last && frame->due_ns < way->under_way.last->due_ns)
+            frame->due_ns = way->under_way.last->due_ns;
+        append(&way->under_way, frame);
+        way->bytes += frame->wire;
         way->frames++;
     }
 }
@@ -214,8 +393,8 @@ static int give(struct direction *way)
 {
     uint64_t now = now_ns();
 
-    while (way->first && (line.cut || way->first->due_ns <= now)) {
-        struct frame *frame = way->first;
+    while (way->under_way.first && (line.cut || way->under_way.first->due_ns <= now)) {
+        struct frame *frame = way->under_way.first;
         if (line.cut)
             way->dropped++;
         else if (write(way->to, frame->bytes, frame->length) < 0) {
@@ -226,10 +405,7 @@ static int give(struct direction *way)
             way->dropped++; /* e.g. EIO: the far interface is down */
         }
         way->held -= frame->length;
-        way->first = frame->next;
-        if (way->first == NULL)
-            way->last = NULL;
-        free(frame);
+        free(shift(&way->under_way));
     }
     return 0;
 }
@@ -268,6 +444,8 @@ static void obey(const char *command, const struct direction ways[2])
         line.jitter_ms = value;
     else if (sscanf(command, "queue %lf", &value) == 1 && value >= 0)
         line.queue_ms = value;
+    else if (sscanf(command, "fair %lf", &value) == 1)
+        line.fair = value != 0;
     else if (sscanf(command, "loss %lf", &value) == 1 && value >= 0) {
         line.loss_percent = value;
         set_offload(ways[0].from);
@@ -305,7 +483,7 @@ static void listen_to(int control, const struct direction ways[2])
 
 int main(int count, char **words)
 {
-    struct direction ways[2] = {0};
+    static struct direction ways[2];
     struct stat status;
     int first, second, tap_a, tap_b, control;
 
@@ -344,14 +522,20 @@ int main(int count, char **words)
         struct pollfd files[3] = {{tap_a, POLLIN, 0}, {tap_b, POLLIN, 0}, {control, POLLIN, 0}};
         uint64_t now, wake;
         struct timespec wait;
-        int stuck = give(&ways[0]);
+        int stuck = 0;
 
-        stuck |= give(&ways[1]);
+        for (int i = 0; i < 2; i++) {
+            serve(&ways[i]);
+            stuck |= give(&ways[i]);
+        }
         now = now_ns();
         wake = now + IDLE_NS;
-        for (int i = 0; i < 2; i++)
-            if (ways[i].first && ways[i].first->due_ns < wake)
-                wake = ways[i].first->due_ns;
+        for (int i = 0; i < 2; i++) {
+            if (ways[i].under_way.first && ways[i].under_way.first->due_ns < wake)
+                wake = ways[i].under_way.first->due_ns;
+            if (ways[i].waiting && ways[i].wire_free_ns < wake)
+                wake = ways[i].wire_free_ns;
+        }
         if (stuck && wake < now + RETRY_NS)
             wake = now + RETRY_NS;
         wait.tv_sec = wake > now ? (time_t)((wake - now) / 1000000000ull) : 0;

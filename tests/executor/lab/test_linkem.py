@@ -210,6 +210,26 @@ for _ in range(100): s.sendto(bytes(1000), ("{B}", 9))
     assert counted["dropped"] > 50
 
 
+@pytest.mark.parametrize("fair", [True, False])
+def test_a_flow_that_sends_little_does_not_wait_for_one_that_sends_much(cable: Cable, fair: bool) -> None:
+    cable.tell("rate 5", "queue 2000", f"fair {int(fair)}")
+    count_until_asked = f"""
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("{B}", 9)); print("up", flush=True); came = 0
+while True:
+    data, peer = s.recvfrom(2000); came += data != b"?"
+    if data == b"?": s.sendto(str(came).encode(), peer)
+"""
+    much_then_little = f"""
+much, little = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in "ab")
+much.sendto(b"x", ("{B}", 9)); time.sleep(0.2)
+for _ in range(100): much.sendto(bytes(1400), ("{B}", 9))
+little.sendto(b"?", ("{B}", 9)); print(little.recv(99).decode())
+"""
+    came_before = int(cable.exchange(count_until_asked, much_then_little))
+    # At 5 Mbit/s the hundred take 0.23 s, which is far longer than it takes to ask.
+    assert came_before < 60 if fair else came_before == 101
+
+
 def test_cut_is_a_black_hole_and_heals(cable: Cable) -> None:
     assert cable.exchange(ECHO, ask(2, 5.0)).split()[0] == "2"
     cable.tell("cut 1")
