@@ -1,7 +1,7 @@
 # make demo      the whole main job on an invented cluster; needs git, make and python3 only
 # make test      lint, types, import contracts and every test; the real-hypervisor ones too as root on Debian or Ubuntu
 # make lab-demo  the same job on real hypervisors; root, Debian or Ubuntu
-# make lab-matrix  every mode and every fault on real hypervisors; root
+# make lab-matrix  every mode, every fault and a long plan on real hypervisors; root
 # make lab       hosts to try things on: make lab [TOPOLOGY=executor/lab/examples/two-sites.yaml]
 # make help      this list
 
@@ -44,6 +44,7 @@ lab-demo: $(if $(ROOT),.venv/.kvm,.venv/.core)
 lab-matrix: .venv/.dev .venv/.kvm
 	@$(BIN)/python -m tests.kvm.matrix --json out/matrix.json
 	@$(BIN)/python -m tests.kvm.faults --json out/faults.json
+	@$(BIN)/python -m tests.kvm.twins > out/twins.json
 
 lab: .venv/.kvm
 	@$(BIN)/drsim lab up $(TOPOLOGY)
