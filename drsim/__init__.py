@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from drsim.formats import write_inventory as write_inventory
     from drsim.formats import write_plan as write_plan
     from drsim.formats import write_policy as write_policy
+    from drsim.front import pareto_front as pareto_front
     from drsim.inventory import Inventory as Inventory
     from drsim.migration import predict as predict
     from drsim.placement import Placement as Placement
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from drsim.policy import Policy as Policy
     from drsim.report import render as render
     from drsim.whatif import compare as compare
+    from drsim.why import explain as explain
+    from drsim.why import rule_prices as rule_prices
+    from drsim.worth import worth as worth
 
 _HOMES = {
     "DrsimError": "errors",
@@ -43,18 +47,22 @@ _HOMES = {
     "Plan": "plan",
     "Policy": "policy",
     "compare": "whatif",
+    "explain": "why",
     "fields": "formats",
     "from_frames": "formats",
     "make_plan": "planner",
+    "pareto_front": "front",
     "plan_violations": "check",
     "predict": "migration",
     "read_inventory": "formats",
     "read_plan": "formats",
     "read_policy": "formats",
     "render": "report",
+    "rule_prices": "why",
     "simulate_plan": "planner",
     "to_frames": "formats",
     "violations": "check",
+    "worth": "worth",
     "write_inventory": "formats",
     "write_plan": "formats",
     "write_policy": "formats",

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from drsim.cli_explain import explain, front
 from drsim.cli_migration import ParametersOption, calibrate, parameters
 from drsim.cli_operate import operate
 from drsim.errors import DrsimError
@@ -109,6 +110,13 @@ def plan(
     host: Annotated[list[str] | None, typer.Option(help="Host to evacuate; repeat for more.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan here.")] = None,
     max_moves: Annotated[int | None, typer.Option(min=0, help="Moves at most, whatever the policy allows.")] = None,
+    aim: Annotated[
+        float | None, typer.Option(min=1.0, help="balance: load over mean load that is good enough, e.g. 1.2.")
+    ] = None,
+    horizon: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="balance: hours in which what is saved must exceed what the moves cost."),
+    ] = None,
     time_limit: TimeOption = 10.0,
     seed: SeedOption = 0,
     placement_out: Annotated[
@@ -129,7 +137,7 @@ def plan(
     made = make_plan(
         estate,
         rules,
-        parse_objective(objective, host or []),
+        parse_objective(objective, host or [], aim=aim, horizon_h=horizon),
         time_limit_s=time_limit,
         seed=seed,
         calibration=read_calibration(parameters) if parameters else None,
@@ -147,7 +155,9 @@ def plan(
     raise typer.Exit(PROPOSED if made.moves else NOTHING_TO_DO)
 
 
-def parse_objective(goal: str, hosts: Sequence[str]) -> Any:
+def parse_objective(
+    goal: str, hosts: Sequence[str], *, aim: float | None = None, horizon_h: float | None = None
+) -> Any:
     """Compose an objective from its spelling on the command line.
 
     Raises
@@ -168,7 +178,10 @@ def parse_objective(goal: str, hosts: Sequence[str]) -> Any:
             if goal == "evacuate"
             else f"--host belongs to --objective evacuate; '{goal}' takes none. Drop it."
         )
-    return Objective(goal=goal, hosts=tuple(hosts))  # type: ignore[arg-type]
+    if goal != "balance" and not (aim is None and horizon_h is None):
+        raise DrsimError(f"--aim and --horizon belong to --objective balance; '{goal}' takes neither. Drop them.")
+    horizon_s = None if horizon_h is None else horizon_h * 3600.0
+    return Objective(goal=goal, hosts=tuple(hosts), aim=aim, horizon_s=horizon_s)  # type: ignore[arg-type]
 
 
 @app.command()
@@ -285,6 +298,8 @@ def schema(
     print_json(schema_of(kind))  # type: ignore[arg-type]
 
 
+app.command()(front)
+app.command()(explain)
 app.command()(operate)
 app.command()(calibrate)
 app.command()(parameters)

@@ -19,6 +19,10 @@ from drsim.simulate import Simulation, simulate
 from drsim.topology import Path, Topology
 from drsim.travel import climb, equip
 from drsim.version import __version__
+from drsim.worth import worth
+
+STRIDES = (0.1, 0.3, 0.6)
+"""Aims that are weighed beside the best balance, as shares of the way back to the present one."""
 
 MAX_CUTS = 4
 """How often guests that cannot be moved in time are taken out and the search is run again."""
@@ -85,6 +89,22 @@ def make_plan(
         remedy = f"Name one of {', '.join(list(inventory.host_by_name)[:6])}, ..."
         raise PolicyError(Problem(place="objective", field="hosts", expected=expected, remedy=remedy))
 
+    if objective.goal == "balance" and objective.horizon_s is not None:
+
+        def toward(wish: Objective, share: float) -> Plan:
+            return make_plan(
+                inventory,
+                policy,
+                wish,
+                time_limit_s=time_limit_s * share,
+                seed=seed,
+                parameters=parameters,
+                calibration=calibration,
+                on_progress=on_progress,
+            )
+
+        return _that_pays(objective, objective.horizon_s, toward)
+
     stuck: dict[str, str] = {}
     closed: set[tuple[str, str]] = set()
     share_s, begin = time_limit_s, None
@@ -114,6 +134,29 @@ def make_plan(
         topology = Topology(inventory)
         moves = tuple(_banded(move, inventory, topology, calibration) for move in moves)
     return _assemble(inventory, policy, objective, result, order, moves, stuck, notes, simulation.makespan_s, seed)
+
+
+def _that_pays(objective: Objective, horizon_s: float, toward: Callable[[Objective, float], Plan]) -> Plan:
+    """Return the plan of several aims that is worth most; one that only mends what must hold if none pays."""
+    plain = replace(objective, horizon_s=None)
+    share = 1.0 / (len(STRIDES) + 2)
+    best = toward(plain, share)
+    low, high = best.after.objective, max(best.before.objective, 1.0)
+    aims = [low + (high - low) * stride for stride in STRIDES if high > low]
+    plans = [best, *(toward(replace(plain, aim=max(aim, 1.0)), share) for aim in aims)]
+    least = toward(replace(plain, aim=high), share)
+    weighed = [(worth(plan, horizon_s), plan) for plan in plans]
+    # What must hold is mended at any cost.
+    floor = min(plan.after.violations for plan in (least, *plans))
+    pays = [(each, plan) for each, plan in weighed if each.pays and plan.after.violations == floor]
+    if pays:
+        value, chosen = max(pays, key=lambda pair: pair[0].net_core_s)
+        note = f"It pays: {value}."
+    else:
+        value, nearest = max(weighed, key=lambda pair: pair[0].net_core_s)
+        chosen = least
+        note = f"Balance to {nearest.after.objective:.4g} does not pay: {value}."
+    return replace(chosen, objective=objective, notes=(*chosen.notes, *((note,) if best.moves else ())))
 
 
 def _travel(

@@ -22,6 +22,7 @@ FORMAT_VERSION = 1
 """Version of the policy format that this code reads and writes."""
 
 Strength = Literal["must", "should"]
+Area = Literal["host", "rack", "site"]
 Rung = Literal["auto_converge", "hybrid"]
 Goal = Literal["balance", "evacuate", "consolidate", "repair"]
 
@@ -39,13 +40,25 @@ class Together:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apart:
-    """No two of the guests share a host."""
+    """No two of the guests share a host; or at most so many a host, a rack or a site."""
 
     kind: Literal["apart"] = "apart"
     name: Annotated[Name, About("Name of the rule.")]
     vms: Annotated[tuple[str, ...], MinLen(1), About("Guests: names or tag:LABEL.")]
+    per: Annotated[
+        Area, About("What they must not share: host, rack or site. A host without a rack is one itself.")
+    ] = "host"
+    most: Annotated[int, Ge(1), About("How many of them may share one.")] = 1
     strength: Annotated[Strength, About("must or should.")] = "must"
     price: Annotated[float, Gt(0), About("What a breach of a 'should' costs, per guest.")] = 1.0
+
+    def area(self, host: Host) -> tuple[str, ...]:
+        """Return what names the host, rack or site that a host is part of."""
+        if self.per == "site":
+            return (host.site,)
+        if self.per == "rack" and host.rack is not None:
+            return (host.site, host.rack)
+        return (host.site, "", host.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +132,14 @@ class Objective:
 
     goal: Annotated[Goal, About("balance, evacuate, consolidate or repair.")] = "balance"
     hosts: Annotated[tuple[str, ...], About("Hosts to evacuate.")] = ()
+    aim: Annotated[
+        float | None, Ge(1), About("balance: load over mean load that no host need be below; by default near the best.")
+    ] = None
+    horizon_s: Annotated[
+        float | None,
+        Gt(0),
+        About("balance: what a plan saves in this time must exceed what it costs; not asked by default.", "s"),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

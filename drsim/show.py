@@ -14,11 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from drsim.check import Violation
+from drsim.front import Front
 from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
 from drsim.report.text import duration, milliseconds, score_text, size, visible, wish
 from drsim.simulate import Replications, Simulation
 from drsim.simulate.operate import Operation
+from drsim.why import Explanation, Price
 
 MOVES_SHOWN = 40
 """Moves listed unless all are asked for: what fits on a screen."""
@@ -155,6 +157,58 @@ def chances_view(drawn: Replications, window_s: float | None) -> RenderableType:
 
 def _worst(still: NDArray[np.float64]) -> str:
     return milliseconds(float(np.percentile(still, 95)))
+
+
+def front_view(front: Front) -> RenderableType:
+    """List the plans of a front; the one that is suggested stands out."""
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for title in ("plan", front.plans[0].after.unit, "GiB moved", "moves", "takes", "longest standstill", ""):
+        table.add_column(title, justify="right")
+    for number, (plan, row) in enumerate(zip(front.plans, front.measures, strict=True)):
+        chosen = number == front.knee
+        table.add_row(
+            *(str(number), score_text(plan.after), f"{row[1]:.3g}", str(len(plan.moves))),
+            *(duration(plan.makespan_s), milliseconds(row[4]), "suggested" if chosen else ""),
+            style="bold" if chosen else None,
+        )
+    return table
+
+
+def explanations_view(plan: Plan, explanations: Sequence[Explanation]) -> RenderableType:
+    """Say for each guest why it goes, what if it stayed, and where else it could go."""
+    lines: list[str] = []
+    for each in explanations:
+        if each.reason:
+            lines.append(f"{each.vm}: {each.source} -> {each.target}")
+            lines.append(f"  {each.reason}.")
+            lines.append(f"  If it stayed: {_instead(plan, each)}.")
+        else:
+            lines.append(f"{each.vm}: stays on {each.target}")
+            lines.append(f"  {plan.inventory.vm_by_name[each.vm].unmovable_reason or 'No move of it was needed'}.")
+        others = "; ".join(f"{other.host} ({score_text(other.score)})" for other in each.alternatives)
+        lines.append(f"  Elsewhere: {others or 'no other host takes it'}.")
+        if each.closed:
+            lines.append("  " + "; ".join(f"{number} hosts {why}" for why, number in each.closed.items()) + ".")
+    return Text("\n".join(visible(line) for line in lines) or "The plan moves nothing.")
+
+
+def _instead(plan: Plan, each: Explanation) -> str:
+    change = each.refused.objective - plan.after.objective
+    said = [f"score {score_text(each.refused)} ({change:+.4g})"]
+    return "; ".join([*said, *(text.rstrip(".") for text in each.breaks)])
+
+
+def prices_view(plan: Plan, prices: Sequence[Price]) -> RenderableType:
+    """List what would be reached without each rule."""
+    if not prices:
+        return Text("The policy has no rules.")
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for title in ("without rule", "score", "change", "moves"):
+        table.add_column(title)
+    for each in prices:
+        change = f"{each.score.objective - plan.after.objective:+.4g}"
+        table.add_row(_plain(each.rule), score_text(each.score), change, f"{each.moves} instead of {len(plan.moves)}")
+    return table
 
 
 def operations_view(operations: Mapping[str, Operation]) -> RenderableType:

@@ -87,13 +87,14 @@ def breakers(rule: Any, inventory: Inventory, placement: Placement) -> list[Vm]:
         case Pin():
             return [vm for vm in guests if placement[vm.name] != vm.host]
         case Apart():
-            seen: set[str] = set()
-            second = []
+            seen: Counter[tuple[str, ...]] = Counter()
+            beyond = []
             for vm in guests:
-                if placement[vm.name] in seen:
-                    second.append(vm)
-                seen.add(placement[vm.name])
-            return second
+                area = rule.area(inventory.host_by_name[placement[vm.name]])
+                seen[area] += 1
+                if seen[area] > rule.most:
+                    beyond.append(vm)
+            return beyond
         case _:
             count = Counter(placement[vm.name] for vm in guests)
             most = max(count, key=lambda host: (count[host], host), default=None)
@@ -112,7 +113,7 @@ def _broken(rule: Any, inventory: Inventory, placement: Placement) -> Iterator[V
     more = f" and {len(guests) - 4} more" if len(guests) > 4 else ""
     says = {
         "together": "not with the others",
-        "apart": "not alone among them",
+        "apart": f"more than {getattr(rule, 'most', 1)} of them on one {getattr(rule, 'per', 'host')}",
         "run_on": f"outside {', '.join(getattr(rule, 'hosts', ()))}",
         "not_on": f"on {', '.join(getattr(rule, 'hosts', ()))}",
         "pin": "moved although pinned",

@@ -146,20 +146,31 @@ def _apart_problems(
     held: Mapping[str, str],
 ) -> Iterator[Problem]:
     names = [vm.name for vm in select_vms(rule.vms, inventory)]
-    homes: dict[str, str] = {}
-    groups: dict[int, str] = {}
+    homes: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    groups: dict[int, list[str]] = defaultdict(list)
     for name in names:
         group = group_of.get(name)
         if group is not None:
-            other = groups.setdefault(id(group), name)
-            if other != name:
-                expected = f"'{other}' and '{name}' must be apart, and other rules keep them together."
+            joined = groups[id(group)]
+            joined.append(name)
+            if len(joined) == rule.most + 1:
+                expected = f"{_and(joined)} must be apart, and other rules keep them together."
                 yield problem(_place(rule), "vms", expected, "Drop one of the rules.")
         host = inventory.vm_by_name[name].host
-        if name in held and homes.setdefault(host, name) != name:
-            expected = f"'{homes[host]}' and '{name}' must be apart, are both on {host} and cannot leave it."
-            yield problem(_place(rule), "vms", expected, "Free one of them.")
+        if name in held:
+            there = homes[rule.area(inventory.host_by_name[host])]
+            there.append(name)
+            if len(there) == rule.most + 1:
+                where = host if rule.per == "host" else f"the {rule.per} of {host}"
+                expected = f"{_and(there)} must be apart, are all on {where} and cannot leave it."
+                yield problem(_place(rule), "vms", expected, "Free one of them.")
     hosts = set().union(*(allowed[name] for name in names)) if names else set()
-    if len(hosts) < len(names):
-        expected = f"{len(names)} guests must be apart and only {len(hosts)} hosts are allowed to them."
-        yield problem(_place(rule), "vms", expected, "Allow more hosts or take guests out.")
+    areas = {rule.area(inventory.host_by_name[host]) for host in hosts}
+    if len(areas) * rule.most < len(names):
+        each = "" if rule.most == 1 else f", {rule.most} on each"
+        expected = f"{len(names)} guests must be apart{each} and only {len(areas)} {rule.per}s are allowed to them."
+        yield problem(_place(rule), "vms", expected, f"Allow more {rule.per}s or take guests out.")
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(f"'{name}'" for name in names)

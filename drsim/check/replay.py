@@ -33,12 +33,12 @@ class _Replay:
         self._place = {vm.name: vm.host for vm in plan.inventory.vms}
         self._loads = {name: list(load) for name, load in loads(plan.inventory, Placement.of(plan.inventory)).items()}
         self._rooms = {host.name: rooms(host, plan.policy) for host in plan.inventory.hosts}
-        self._apart: dict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
+        self._apart: dict[str, list[tuple[Apart, tuple[str, ...]]]] = defaultdict(list)
         for rule in plan.policy.rules:
             if rule.strength == "must" and isinstance(rule, Apart):
                 names = tuple(vm.name for vm in select_vms(rule.vms, plan.inventory) if vm.state != "stopped")
                 for name in names:
-                    self._apart[name].append((rule.name, names))
+                    self._apart[name].append((rule, names))
 
     def run(self) -> Iterator[Violation]:
         limits = self._policy.limits
@@ -128,15 +128,23 @@ class _Replay:
                 if used > room * (1 + SLACK) + SLACK:
                     text = f"During wave {number} '{host}' would hold {used:.5g} {what}; its limit is {room:.5g}."
                     yield self._say(kind, host, text, "Make a new plan.", number)
+        hosts = self._inventory.host_by_name
         for move in wave:
             for rule, names in self._apart[move.vm]:
-                for other in names:
-                    if other == move.vm:
-                        continue
-                    if move.target in present.get(other, {self._place[other]}):
-                        pair = f"'{move.vm}' and '{other}'"
-                        text = f"During wave {number} {pair} meet on {move.target}; rule '{rule}' forbids it."
-                        yield self._say("apart", rule, text, "Make a new plan.", number)
+                area = rule.area(hosts[move.target])
+                if area == rule.area(hosts[move.source]):
+                    continue
+                others = [
+                    other
+                    for other in names
+                    if other != move.vm
+                    and any(rule.area(hosts[host]) == area for host in present.get(other, {self._place[other]}))
+                ]
+                if len(others) >= rule.most:
+                    met = ", ".join(f"'{name}'" for name in (move.vm, *others[:4]))
+                    where = move.target if rule.per == "host" else f"the {rule.per} of {move.target}"
+                    text = f"During wave {number} {met} meet on {where}; rule '{rule.name}' forbids it."
+                    yield self._say("apart", rule.name, text, "Make a new plan.", number)
         for move in wave:
             vm = vms[move.vm]
             for index, amount in enumerate((vm.memory_mib, vm.vcpus, vm.cpu_cores)):

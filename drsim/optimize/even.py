@@ -120,6 +120,7 @@ def _model(state: State, aim: float, move_mib: float) -> tuple[Model, Ints]:
             groups[unit].append(number)
     groups_from, groups_of = flat([*groups, []])
     count = len(problem.apart)
+    cell, per = _cells(state)
     nothing = np.zeros(count + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
     return Model(
         demand=demand,
@@ -135,7 +136,9 @@ def _model(state: State, aim: float, move_mib: float) -> tuple[Model, Ints]:
         group_price=0.0,
         groups_from=groups_from,
         groups_of=groups_of,
-        most=np.ones(count, dtype=np.int64),
+        most=state.most,
+        cell=cell,
+        per=per,
         spread=np.zeros(count, dtype=np.int64),
         needs_from=nothing[0],
         needs=nothing[1],
@@ -148,18 +151,31 @@ def _model(state: State, aim: float, move_mib: float) -> tuple[Model, Ints]:
     ), start
 
 
+def _cells(state: State) -> tuple[Ints, Ints]:
+    """Return the ways to divide the hosts into areas, each once, and which of them each group means."""
+    ways, per = np.unique(state.cells, axis=0, return_inverse=True)
+    if not len(ways):
+        ways = np.arange(state.hosts, dtype=np.int64)[None]
+    return ways, per.reshape(-1).astype(np.int64)
+
+
 def _held(state: State, demand: Floats) -> Floats:
     """Return what is on each host and cannot leave it."""
     held = np.zeros((state.hosts, 3))
-    stays = ~state.movable | state.priced | (state.place == SPLIT)
-    seated = stays & (state.place != SPLIT)
+    seated = _stays(state) & (state.place != SPLIT)
     np.add.at(held, state.place[seated], demand[:-1][seated])
     return held
 
 
+def _stays(state: State) -> Bools:
+    """Units that the engine leaves alone: held, split, priced, or worth more than one guest in a group."""
+    stays: Bools = ~state.movable | state.priced | state.heavy | (state.place == SPLIT)
+    return stays
+
+
 def _allowed(state: State, start: Ints) -> tuple[Bools, Ints]:
     problem = state.problem
-    stays = ~state.movable | state.priced | (state.place == SPLIT)
+    stays = _stays(state)
     hosts, of = np.unique(start[stays], return_inverse=True)
     rows = np.zeros((len(hosts), state.hosts), dtype=np.bool_)
     rows[np.arange(len(hosts)), hosts] = True

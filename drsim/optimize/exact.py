@@ -83,12 +83,17 @@ def solve(state: State, hosts: Ints, effort_s: float, seed: int) -> Answer:
             if parts.any():
                 model.add(sum(int(parts[u]) * chosen[u, h] for u in there) <= peak)
     for index, group in enumerate(problem.apart):
-        members = np.flatnonzero(np.isin(units, group.units)).tolist()
-        outside = state.count[index, hosts] - np.array([(here[members] == h).sum() for h in range(len(hosts))])
-        for h in range(len(hosts)):
-            those = [chosen[u, h] for u in members if (u, h) in chosen]
-            if len(those) + outside[h] > 1:
-                model.add(sum(those) <= max(1 - int(outside[h]), int((here[members] == h).sum())))
+        members = np.flatnonzero(np.isin(units, group.units))
+        weight = group.weight[np.searchsorted(group.units, units[members])]
+        areas = group.cell[hosts]
+        for area in np.unique(areas).tolist():
+            inside = int(weight[areas[here[members]] == area].sum())
+            outside = int(state.count[index, area]) - inside
+            pairs = zip(members.tolist(), weight.tolist(), strict=True)
+            there = np.flatnonzero(areas == area).tolist()
+            those = [w * chosen[u, h] for u, w in pairs for h in there if (u, h) in chosen]
+            if int(weight.sum()) + outside > group.most:
+                model.add(sum(those) <= max(group.most - outside, inside))
     for (u, h), variable in chosen.items():
         model.add_hint(variable, int(here[u] == h))
     model.add_hint(peak, ceiling)

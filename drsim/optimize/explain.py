@@ -33,7 +33,7 @@ def reason(now: State, then: State, unit: int, goal: Goal) -> str:
     if not problem.allowed([unit])[0, source]:
         return f"rules forbid {name} to it"
     for index in now.groups_of.get(unit, np.zeros(0, dtype=np.int64)).tolist():
-        if now.count[index, source] > 1:
+        if now.crowds()[index, now.cells[index, source]]:
             return f"rule '{problem.apart[index].name}' is broken on {name}"
     over = now.over()[source]
     if over.any():

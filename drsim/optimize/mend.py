@@ -77,10 +77,11 @@ def _settle_by_ejection(state: State, unit: int, budget: Budget) -> bool:
 def _spread(state: State) -> None:
     """Send guests that must be apart away from each other, the lightest first."""
     for index, group in enumerate(state.problem.apart):
-        for host in np.flatnonzero(state.count[index] > 1).tolist():
-            units = group.units[state.place[group.units] == host]
+        for area in np.flatnonzero(state.crowds()[index]).tolist():
+            places = state.place[group.units]
+            units = group.units[(places != SPLIT) & (group.cell[places] == area)]
             for unit in units[np.argsort(state.problem.data_mib[units], kind="stable")].tolist():
-                if state.count[index, host] <= 1:
+                if state.count[index, area] <= group.most:
                     break
                 settle(state, unit)
 

@@ -44,12 +44,18 @@ class Group:
         Guests of the rule in each unit.
     price : float
         What a breach costs per guest; 0 if the rule must hold.
+    cell : array of int, shape (H,)
+        Number of the area that a host is part of: itself, or its rack or site.
+    most : int
+        Guests of an `apart` rule that may share an area.
     """
 
     name: str
     units: Ints
     weight: Ints
     price: float
+    cell: Ints
+    most: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -191,9 +197,9 @@ def compile_problem(inventory: Inventory, policy: Policy, objective: Objective) 
         soft_rows=soft_rows,
         soft_of=soft_of,
         pin_price=pin_price,
-        apart=_groups(must, Apart, selection, unit_of),
-        should_apart=_groups(should, Apart, selection, unit_of),
-        should_together=_groups(should, Together, selection, unit_of),
+        apart=_groups(must, Apart, selection, unit_of, inventory),
+        should_apart=_groups(should, Apart, selection, unit_of, inventory),
+        should_together=_groups(should, Together, selection, unit_of, inventory),
         weight=_weights(inventory, size, vm_demand, vm_home),
         leave=leave,
         size=size,
@@ -292,16 +298,39 @@ def _rows_of_units(members: Sequence[tuple[int, ...]], rows: Bools, row_of: Ints
 
 
 def _groups(
-    rules: Sequence[Rule], kind: type[Apart] | type[Together], selection: Selection, unit_of: Ints
+    rules: Sequence[Rule],
+    kind: type[Apart] | type[Together],
+    selection: Selection,
+    unit_of: Ints,
+    inventory: Inventory,
 ) -> tuple[Group, ...]:
     groups = []
+    cells: dict[str, Ints] = {"host": np.arange(len(inventory.hosts), dtype=np.int64)}
     for rule in rules:
         if isinstance(rule, kind):
             units = unit_of[selection.vms(rule.vms)]
             which, count = np.unique(units[units >= 0], return_counts=True)
             price = 0.0 if rule.strength == "must" else rule.price
-            groups.append(Group(name=rule.name, units=which, weight=count.astype(np.int64), price=price))
-    return tuple(group for group in groups if group.weight.sum() > 1)
+            per, most = (rule.per, rule.most) if isinstance(rule, Apart) else ("host", 1)
+            if per not in cells and isinstance(rule, Apart):
+                cells[per] = _cells(rule, inventory)
+            groups.append(
+                Group(
+                    name=rule.name,
+                    units=which,
+                    weight=count.astype(np.int64),
+                    price=price,
+                    cell=cells[per],
+                    most=most,
+                )
+            )
+    return tuple(group for group in groups if group.weight.sum() > group.most)
+
+
+def _cells(rule: Apart, inventory: Inventory) -> Ints:
+    """Return the number of the area of each host."""
+    known: dict[tuple[str, ...], int] = {}
+    return np.array([known.setdefault(rule.area(host), len(known)) for host in inventory.hosts], dtype=np.int64)
 
 
 def _prices(

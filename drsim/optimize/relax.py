@@ -360,10 +360,13 @@ class _Question:
                     home = self._home(self._vms[u])
                     model.add(sum(place[u, h] for h in hosts if h != home and (u, h) in place) <= dropped)
             case Apart():
+                areas: dict[tuple[str, ...], list[Any]] = {}
                 for h in hosts:
                     there = [place[u, h] for u in guests if (u, h) in place]
-                    if len(there) > 1:
-                        model.add(sum(there) <= 1 + (len(there) - 1) * dropped)
+                    areas.setdefault(rule.area(self._hosts[h]), []).extend(there)
+                for there in areas.values():
+                    if len(there) > rule.most:
+                        model.add(sum(there) <= rule.most + (len(there) - rule.most) * dropped)
             case Together():
                 if len(guests) < 2:
                     return

@@ -19,7 +19,7 @@ from drsim.optimize.problem import CPU, MEMORY, SPLIT, Ints, Problem, compile_pr
 from drsim.optimize.relax import Verdict, judge
 from drsim.optimize.result import Result
 from drsim.optimize.score import score
-from drsim.optimize.state import State
+from drsim.optimize.state import SLACK, State
 from drsim.placement import Placement
 from drsim.policy import Objective, Policy
 
@@ -99,7 +99,7 @@ def optimize(
     start = then.copy()
     bound: float | None = 0.0
     if objective.goal == "balance":
-        bound = _balance(then, budget, seed, on_progress, near=begin is not None)
+        bound = _balance(then, budget, seed, on_progress, near=begin is not None, wanted=objective.aim)
         if policy.limits.max_moves is not None and _guests_moved(then) > policy.limits.max_moves:
             fewer = _with_fewer(start, bound, policy.limits.max_moves, budget, seed)
             then = fewer if fewer is not None else then
@@ -118,7 +118,7 @@ def optimize(
 
 def _broken_rules(state: State) -> bool:
     """Whether anything that must hold does not, units without a host apart."""
-    return bool(state.over().any() or (state.count > 1).any())
+    return bool(state.over().any() or state.crowds().any())
 
 
 def _placement(inventory: Inventory, state: State) -> Placement:
@@ -148,10 +148,12 @@ def _take_over(state: State, inventory: Inventory, begin: Placement) -> None:
             state.shift(unit, host)
 
 
-def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | None, *, near: bool) -> float:
+def _balance(
+    state: State, budget: Budget, seed: int, on_progress: Progress | None, *, near: bool, wanted: float | None
+) -> float:
     bound = _least_peak(state.problem)
     grain = GRAIN * float(np.sqrt(state.hosts / max(state.problem.units, 1)))
-    aim = bound * (1.0 + min(TOLERANCE, grain))
+    aim = max(bound * (1.0 + min(TOLERANCE, grain)), (wanted or 0.0) * (1.0 + SLACK))
 
     def tell() -> None:
         if on_progress is not None:
@@ -159,7 +161,7 @@ def _balance(state: State, budget: Budget, seed: int, on_progress: Progress | No
             on_progress(peak, bound, (peak - bound) / peak if peak else 0.0, budget.elapsed_s)
 
     tell()
-    if not near:
+    if not near and state.peak() > aim:
         even(state, bound + MARGIN * (aim - bound), budget, seed)
         tell()
     descend(state, aim, budget, share=0.9)

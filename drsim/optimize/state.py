@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from drsim.optimize.problem import CPU, MEMORY, SPLIT, Bools, Floats, Ints, Problem
+from drsim.optimize.problem import CPU, MEMORY, SPLIT, Bools, Floats, Group, Ints, Problem
 
 SLACK = 1e-9
 """Rounding allowed when sums of demands are compared with a capacity."""
@@ -39,20 +39,24 @@ class State:
             for g, group in enumerate(problem.apart)
             for unit, w in zip(group.units, group.weight, strict=True)
         ]
+        cells = [group.cell for group in problem.apart]
+        self.cells: Ints = np.array(cells, dtype=np.int64).reshape(len(problem.apart), self.hosts)
+        self.most: Ints = np.array([group.most for group in problem.apart], dtype=np.int64)
         table = np.array(pairs, dtype=np.int64).reshape(-1, 3)
         self._pair_unit, self._pair_group, self._pair_weight = table[:, 0], table[:, 1], table[:, 2]
         self.groups_of: dict[int, Ints] = {}
         for unit in np.unique(self._pair_unit).tolist():
             self.groups_of[unit] = self._pair_group[self._pair_unit == unit]
         seated = self.place[self._pair_unit] != SPLIT
-        np.add.at(
-            self.count, (self._pair_group[seated], self.place[self._pair_unit[seated]]), self._pair_weight[seated]
-        )
+        groups, homes = self._pair_group[seated], self.place[self._pair_unit[seated]]
+        np.add.at(self.count, (groups, self.cells[groups, homes]), self._pair_weight[seated])
         for unit in self.groups_of:
             if self.place[unit] == SPLIT:
                 for host in problem.homes[unit]:
-                    self.count[self.groups_of[unit], host] += 1
+                    self._tally(self.groups_of[unit], host, 1)
         self.priced = _priced(problem)
+        self.heavy: Bools = np.zeros(problem.units, dtype=np.bool_)
+        self.heavy[self._pair_unit[self._pair_weight > 1]] = True
         self.movable: Bools = problem.allowed_rows.sum(axis=1)[problem.allowed_of] > 1
         if place is not None:
             for unit in np.flatnonzero(place != self.place).tolist():
@@ -65,6 +69,9 @@ class State:
         twin.place, twin.use, twin.count = self.place.copy(), self.use.copy(), self.count.copy()
         return twin
 
+    def _tally(self, groups: Ints, host: int, weight: Ints | int) -> None:
+        self.count[groups, self.cells[groups, host]] += weight
+
     def shift(self, unit: int, host: int) -> None:
         """Put a unit on a host."""
         problem, source = self.problem, int(self.place[unit])
@@ -74,20 +81,20 @@ class State:
             for vm, there in zip(problem.members[unit], problem.homes[unit], strict=True):
                 self.use[there] -= problem.member_demand[vm]
                 if groups is not None:
-                    self.count[groups, there] -= 1
+                    self._tally(groups, there, -1)
         else:
             self.use[source] -= problem.demand[unit]
-            if groups is not None:
-                self.count[groups, source] -= weight
+            if groups is not None and weight is not None:
+                self._tally(groups, source, -weight)
         if host == SPLIT:
             for vm, there in zip(problem.members[unit], problem.homes[unit], strict=True):
                 self.use[there] += problem.member_demand[vm]
                 if groups is not None:
-                    self.count[groups, there] += 1
+                    self._tally(groups, there, 1)
         else:
             self.use[host] += problem.demand[unit]
-            if groups is not None:
-                self.count[groups, host] += weight
+            if groups is not None and weight is not None:
+                self._tally(groups, host, weight)
         self.place[unit] = host
 
     def on(self, host: int) -> Ints:
@@ -113,18 +120,28 @@ class State:
         for row, unit in enumerate(units.tolist()):
             groups = self.groups_of.get(unit)
             if groups is not None:
-                mask[row] = (self.count[groups] > 0).any(axis=0)
-                source = self.place[unit]
+                own = self._pair_weight[self._pair_unit == unit][:, None]
+                cells, source = self.cells[groups], int(self.place[unit])
+                there = np.take_along_axis(self.count[groups], cells, axis=1)
                 if source != SPLIT:
-                    own = self._pair_weight[self._pair_unit == unit]
-                    mask[row, source] = bool((self.count[groups, source] - own > 0).any())
+                    there -= own * (cells == cells[:, source, None])
+                mask[row] = (there + own > self.most[groups][:, None]).any(axis=0)
         return mask
 
     def crowded_on(self, host: int) -> Bools:
         """Units that an `apart` rule keeps out of one host, shape (U,)."""
         mask = np.zeros(self.problem.units, dtype=np.bool_)
-        mask[self._pair_unit[self.count[self._pair_group, host] > 0]] = True
+        groups, places, own = self._pair_group, self.place[self._pair_unit], self._pair_weight
+        cells = self.cells[groups, host]
+        inside = (places != SPLIT) & (self.cells[groups, np.maximum(places, 0)] == cells)
+        there = self.count[groups, cells] - own * inside
+        mask[self._pair_unit[there + own > self.most[groups]]] = True
         return mask
+
+    def crowds(self) -> Bools:
+        """Areas in which there are more units of a group than may be, shape (groups, H): by number of the area."""
+        crowds: Bools = self.count > self.most[:, None]
+        return crowds
 
     def levels(self) -> Floats:
         """Load of each host, 1 = mean utilisation, shape (H, 2): memory and CPU."""
@@ -161,22 +178,25 @@ class State:
             row += problem.pin_price[unit] * away
         for group in problem.should_apart:
             if unit in group.units:
-                own, counts = self._others(group.units, group.weight, unit)
-                row += group.price * np.where(counts > 0, own, max(own - 1, 0))
+                own, counts = self._others(group, unit)
+                more = np.maximum(counts + own - group.most, 0) - np.maximum(counts - group.most, 0)
+                row += group.price * more[group.cell]
         for group in problem.should_together:
             if unit in group.units:
-                own, counts = self._others(group.units, group.weight, unit)
+                own, counts = self._others(group, unit)
                 largest = np.maximum(counts.max(initial=0), counts + own)
                 row += group.price * (counts.sum() + own - largest)
         result: Floats = row
         return result
 
-    def _others(self, units: Ints, weight: Ints, unit: int) -> tuple[int, Ints]:
-        mine = units == unit
-        places = self.place[units]
+    def _others(self, group: Group, unit: int) -> tuple[int, Ints]:
+        """Guests of the group in the unit, and others of the group in each area."""
+        mine = group.units == unit
+        places = self.place[group.units]
         seated = ~mine & (places != SPLIT)
-        counts = np.bincount(places[seated], weights=weight[seated], minlength=self.hosts).astype(np.int64)
-        return int(weight[mine][0]), counts
+        areas = group.cell[places[seated]]
+        counts = np.bincount(areas, weights=group.weight[seated], minlength=self.hosts).astype(np.int64)
+        return int(group.weight[mine][0]), counts
 
     def penalty(self) -> float:
         """Price of all broken `should` rules."""
@@ -186,9 +206,9 @@ class State:
         total += float(problem.pin_price[self.moved()].sum())
         for group in (*problem.should_apart, *problem.should_together):
             places = self.place[group.units]
-            counts = np.bincount(places[places != SPLIT], group.weight[places != SPLIT], self.hosts)
+            counts = np.bincount(group.cell[places[places != SPLIT]], group.weight[places != SPLIT], self.hosts)
             if group in problem.should_apart:
-                total += group.price * float(np.maximum(counts - 1, 0).sum())
+                total += group.price * float(np.maximum(counts - group.most, 0).sum())
             else:
                 total += group.price * float(counts.sum() - counts.max(initial=0))
         return total

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from drsim.report.accuracy import draw_accuracy
     from drsim.report.actual import Actual
+    from drsim.report.front import draw_front, front_table
     from drsim.report.gantt import draw_gantt
     from drsim.report.heatmap import draw_heatmap
     from drsim.report.html import Chance, render
@@ -26,12 +27,14 @@ __all__ = [
     "Chance",
     "comparison_table",
     "draw_accuracy",
+    "draw_front",
     "draw_gantt",
     "draw_heatmap",
     "draw_links",
     "draw_migrations",
     "draw_scorecard",
     "draw_utilisation",
+    "front_table",
     "host_table",
     "moves_table",
     "render",
@@ -43,12 +46,14 @@ _HOMES = {
     "Chance": "html",
     "comparison_table": "tables",
     "draw_accuracy": "accuracy",
+    "draw_front": "front",
     "draw_gantt": "gantt",
     "draw_heatmap": "heatmap",
     "draw_links": "links",
     "draw_migrations": "migrations",
     "draw_scorecard": "scorecard",
     "draw_utilisation": "utilisation",
+    "front_table": "front",
     "host_table": "tables",
     "moves_table": "tables",
     "render": "html",

@@ -26,14 +26,15 @@ class Room:
         self._vms = inventory.vm_by_name
         self._loads = {host: list(load) for host, load in check.loads(inventory, Placement.of(inventory)).items()}
         self._limits = {host.name: check.rooms(host, policy) for host in inventory.hosts}
-        self._groups: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
-        self._on: dict[str, Counter[str]] = {}
+        self._hosts = inventory.host_by_name
+        self._groups: dict[str, list[Apart]] = defaultdict(list)
+        self._in: dict[str, Counter[tuple[str, ...]]] = {}
         for rule in policy.rules:
             if rule.strength == "must" and isinstance(rule, Apart):
-                names = frozenset(vm.name for vm in select_vms(rule.vms, inventory) if vm.state != "stopped")
-                self._on[rule.name] = Counter(self.place[name] for name in names)
+                names = [vm.name for vm in select_vms(rule.vms, inventory) if vm.state != "stopped"]
+                self._in[rule.name] = Counter(rule.area(self._hosts[self.place[name]]) for name in names)
                 for name in names:
-                    self._groups[name].append((rule.name, names))
+                    self._groups[name].append(rule)
 
     def needs(self, vm: str) -> tuple[float, float, float]:
         """Return what a guest needs of each of `RESOURCES`."""
@@ -56,26 +57,32 @@ class Room:
 
     def kept_off(self, vm: str, host: str) -> str | None:
         """Say which rule keeps a guest from going to a host now; None if none does."""
-        for rule, _ in self._groups[vm]:
-            if self._on[rule][host] > 0:
-                return f"rule '{rule}' keeps it off {host}, where another of its guests is"
+        for rule in self._groups[vm]:
+            area = rule.area(self._hosts[host])
+            if area != rule.area(self._hosts[self.place[vm]]) and self._in[rule.name][area] >= rule.most:
+                if (rule.per, rule.most) == ("host", 1):
+                    return f"rule '{rule.name}' keeps it off {host}, where another of its guests is"
+                return f"rule '{rule.name}' keeps it off {host}: {rule.most} of its guests share its {rule.per}"
         return None
 
     def enter(self, vm: str, host: str) -> None:
         """Let a guest arrive; it still counts where it comes from."""
-        self._add(vm, host, 1)
+        self._add(vm, host, self.place[vm], 1)
 
     def withdraw(self, vm: str, host: str) -> None:
         """Let a guest not arrive after all."""
-        self._add(vm, host, -1)
+        self._add(vm, host, self.place[vm], -1)
 
     def leave(self, vm: str, source: str, target: str) -> None:
         """Let a guest be gone from its source."""
-        self._add(vm, source, -1)
+        self._add(vm, source, target, -1)
         self.place[vm] = target
 
-    def _add(self, vm: str, host: str, sign: int) -> None:
+    def _add(self, vm: str, host: str, other: str, sign: int) -> None:
+        """Add a guest to a host or take it away; in an area that its other host is part of too it counts once."""
         for index, need in enumerate(self.needs(vm)):
             self._loads[host][index] += sign * need
-        for rule, _ in self._groups[vm]:
-            self._on[rule][host] += sign
+        for rule in self._groups[vm]:
+            area = rule.area(self._hosts[host])
+            if area != rule.area(self._hosts[other]):
+                self._in[rule.name][area] += sign

@@ -70,6 +70,8 @@ def read_model(path: Path, assignment: Path) -> Model:
         groups_from=np.minimum(np.arange(processes + 2), processes),
         groups_of=np.ascontiguousarray(table[:, 0]),
         most=np.ones(services, dtype=np.int64),
+        cell=np.arange(machines, dtype=np.int64)[None],
+        per=np.zeros(services, dtype=np.int64),
         spread=spread,
         needs_from=needs_from,
         needs=needs_flat,

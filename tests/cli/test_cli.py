@@ -247,3 +247,34 @@ def test_help_lists_every_command(drsim: Run) -> None:
     computing, acting = "check plan show simulate what-if operate report", "collect apply resume audit lab"
     for command in (*computing.split(), *acting.split()):
         assert command in said.out
+
+
+def test_a_front_is_listed_drawn_and_written(drsim: Run, tmp_path: Path) -> None:
+    words = ("front", CLUSTER, POLICY, "--points", 3, "--time-limit", 3)
+    said = drsim(*words, "--out", tmp_path / "front", "--plot", tmp_path / "front.png")
+    assert said.code == 0, said.err
+    assert said.out.count("suggested") == 1
+    plans = [read_plan(str(path)) for path in sorted((tmp_path / "front").iterdir())]
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+    rows = json.loads(drsim(*words, "--json").out)
+    assert [row["moves"] for row in rows] == [len(plan.moves) for plan in plans]
+
+
+def test_moves_are_explained(drsim: Run, plan_file: Path) -> None:
+    plan = read_plan(str(plan_file))
+    said = drsim("explain", plan_file, "--rules", "--time-limit", 4)
+    assert said.code == 0, said.err
+    for vm in {move.vm for move in plan.moves}:
+        assert f"{vm}: " in said.out
+    for rule in plan.policy.rules:
+        assert rule.name in said.out
+    told = json.loads(drsim("explain", plan_file, plan.moves[0].vm, "--json").out)
+    assert [each["vm"] for each in told["guests"]] == [plan.moves[0].vm]
+    assert drsim("explain", plan_file, "nobody").code == 1
+
+
+def test_aim_and_horizon_belong_to_balance(drsim: Run) -> None:
+    said = drsim("plan", CLUSTER, POLICY, "--objective", "consolidate", "--aim", 1.2)
+    assert (said.code, "--objective balance" in said.err) == (1, True)
+    weighed = json.loads(drsim("plan", CLUSTER, POLICY, "--horizon", 4, "--time-limit", 2, "--json").out)
+    assert weighed["objective"]["horizon_s"] == 14400.0

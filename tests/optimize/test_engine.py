@@ -46,6 +46,8 @@ def model(seed: int, units: int, hosts: int, *, roomy: float = 1.6, groups: int 
         groups_from=groups_from,
         groups_of=groups_of,
         most=draw.integers(1, 4, groups),
+        cell=np.vstack([np.arange(hosts), np.arange(hosts) // 2]),
+        per=draw.integers(0, 2, groups),
         spread=draw.integers(0, 3, groups),
         needs_from=needs_from,
         needs=needs_of,
@@ -75,7 +77,7 @@ def run(m: Model, place: np.ndarray, *, lawful: bool, bar: np.ndarray, seed: int
         np.array([0]), 0.2,
     )  # fmt: skip
     fresh = new_state(m, state.place)
-    for name in ("use", "full", "on_host", "in_location", "locations", "in_area", "moved", "groups_moved"):
+    for name in ("use", "full", "in_cell", "in_location", "locations", "in_area", "moved", "groups_moved"):
         assert np.array_equal(getattr(state, name), getattr(fresh, name)), name
     assert broken(m, state) - wrong == change
     hosts = m.capacity.shape[0]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drsim import check
+from drsim.errors import PolicyError
 from drsim.inventory import Host, HostNic, Inventory, Network, Site, Vm, VmNic
 from drsim.optimize import Result, optimize, score
 from drsim.optimize.allowed import Reach
@@ -29,8 +31,15 @@ def estate(sizes: list[tuple[int, float, str]], hosts: int, memory_mib: int = 81
     return Inventory(
         sites=(Site(name="s"),),
         hosts=tuple(
-            Host(name=n, site="s", cores=cores, memory_mib=memory_mib, nics=(HostNic(name="e", rate_mbit_s=1e4),))
-            for n in names
+            Host(
+                name=n,
+                site="s",
+                rack=f"r{number // 2}" if number < 3 else None,
+                cores=cores,
+                memory_mib=memory_mib,
+                nics=(HostNic(name="e", rate_mbit_s=1e4),),
+            )
+            for number, n in enumerate(names)
         ),
         networks=(Network(name="n", hosts=names),),
         vms=tuple(
@@ -61,11 +70,20 @@ def cases(draw: st.DrawFn) -> tuple[Inventory, Policy]:
     inventory = estate(sizes, hosts)
     vms = [vm.name for vm in inventory.vms]
     pair = st.lists(st.sampled_from(vms), min_size=2, max_size=3, unique=True).map(tuple)
+    many = st.lists(st.sampled_from(vms), min_size=2, max_size=6, unique=True).map(tuple)
     one = st.sampled_from(vms).map(lambda name: (name,))
     where = st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True).map(tuple)
     strength = st.sampled_from(["must", "should"])
-    kinds = (
+    kinds: tuple[st.SearchStrategy[Rule], ...] = (
         st.builds(Apart, name=st.just("a"), vms=pair, strength=strength),
+        st.builds(
+            Apart,
+            name=st.just("k"),
+            vms=many,
+            per=st.sampled_from(["host", "rack", "site"]),
+            most=st.integers(1, 3),
+            strength=strength,
+        ),
         st.builds(Together, name=st.just("t"), vms=pair, strength=strength),
         st.builds(RunOn, name=st.just("r"), vms=one, hosts=where, strength=strength),
         st.builds(NotOn, name=st.just("n"), vms=one, hosts=where, strength=strength),
@@ -93,6 +111,14 @@ def test_no_answer_breaks_what_held_and_none_is_worse(case: tuple[Inventory, Pol
     assert moved == set(result.reasons)
     if not before and goal != "repair":
         assert result.after.objective <= result.before.objective + 1e-9 or result.after.penalty < result.before.penalty
+
+
+@given(cases().filter(sound))
+@settings(max_examples=60, deadline=None)
+def test_what_can_be_mended_is_mended(case: tuple[Inventory, Policy]) -> None:
+    inventory, policy = case
+    if any(not check.violations(inventory, policy, placement) for placement in every_placement(inventory)):
+        assert optimize(inventory, policy, Objective(goal="repair"), time_limit_s=5.0).after.violations == 0
 
 
 @given(cases().filter(sound))
@@ -272,3 +298,44 @@ def test_guests_that_do_not_move_step_aside_for_two_that_no_host_has_room_for() 
     assert all("comes home later" in move.reason for move in aside)
     made = [(move.vm, move.target) for move in order.moves if move.vm in ("v1", "v2")]
     assert made == [("v1", "h2"), ("v2", "h1")]
+
+
+def racks(homes: list[str]) -> Inventory:
+    """Six hosts in three racks and guests on them."""
+    made = estate([(1024, 0.5, home) for home in homes], 6)
+    hosts = tuple(replace(host, rack=f"r{number // 2 + 1}") for number, host in enumerate(made.hosts))
+    return replace(made, hosts=hosts)
+
+
+def test_guests_are_spread_over_racks_by_the_fewest_moves_and_never_meet_on_the_way() -> None:
+    inventory = racks(["h1", "h1", "h2", "h2"])
+    policy = Policy(rules=(Apart(name="db", vms=("v1", "v2", "v3", "v4"), per="rack", most=2),))
+    plan = make_plan(inventory, policy, Objective(goal="repair"))
+    assert (len(plan.moves), plan.before.violations, plan.after.violations) == (2, 1, 0)
+    assert check.plan_violations(plan) == ()
+    strict = Policy(rules=(Apart(name="db", vms=("v1", "v2", "v3", "v4"), per="rack"),))
+    with pytest.raises(PolicyError, match="4 guests must be apart and only 3 racks are allowed"):
+        make_plan(inventory, strict)
+
+
+def test_a_move_within_a_rack_is_no_meeting() -> None:
+    inventory = racks(["h1", "h3"])
+    policy = Policy(rules=(Apart(name="db", vms=("v1", "v2"), per="rack"),))
+    plan = make_plan(inventory, policy, Objective(goal="evacuate", hosts=("h1", "h5", "h6")))
+    assert [(move.vm, move.target) for move in plan.moves] == [("v1", "h2")]
+    assert plan.applyable
+    refused = replace(plan, moves=(replace(plan.moves[0], target="h4"),))
+    assert any("meet on the rack of h4" in violation.text for violation in check.plan_violations(refused))
+
+
+def test_a_balanced_cluster_keeps_racks_apart() -> None:
+    made = cluster(12, 120, 5)
+    hosts = tuple(replace(host, rack=f"r{number // 3}") for number, host in enumerate(made.hosts))
+    names = [vm.name for vm in made.vms]
+    rules = tuple(Apart(name=f"app {n}", vms=tuple(names[n * 8 : n * 8 + 8]), per="rack", most=3) for n in range(15))
+    plan = make_plan(replace(made, hosts=hosts), Policy(rules=rules), time_limit_s=4.0)
+    assert plan.after.violations == 0
+    assert check.plan_violations(plan) == ()
+    assert plan.after.objective < plan.before.objective
+    assert plan.gap is not None
+    assert plan.gap < 0.1

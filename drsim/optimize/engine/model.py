@@ -51,7 +51,11 @@ class Model(NamedTuple):
     """(U + 2,) unit u is in groups ``groups_of[groups_from[u]:groups_from[u + 1]]``, its service first."""
     groups_of: Ints
     most: Ints
-    """(G,) units of a group that one host may hold."""
+    """(G,) units of a group that one cell may hold."""
+    cell: Ints
+    """(K, H) cell of a host, by way to divide the hosts: itself, its rack, its site."""
+    per: Ints
+    """(G,) which of these ways a group means."""
     spread: Ints
     """(G,) locations that the units of a group must be spread over."""
     needs_from: Ints
@@ -80,8 +84,8 @@ class State(NamedTuple):
     """(H, R) what the units of a host need."""
     full: Floats
     """(H, R) the same, and what units that left home still hold there."""
-    on_host: NDArray[np.int16]
-    """(G, H) units of a group on a host."""
+    in_cell: NDArray[np.int16]
+    """(G, H) units of a group in a cell."""
     in_location: NDArray[np.int32]
     """(G, L) units of a group in a location; (G, 1) if no group must be spread."""
     locations: Ints
@@ -113,6 +117,47 @@ class Shape:
         return cls(units=len(model.kind), hosts=len(model.capacity), groups=len(model.most))
 
 
+def bare(demand: Floats, capacity: Floats) -> Model:
+    """Make a model of needs and capacities alone: every unit may be anywhere, nothing costs anything.
+
+    Parameters
+    ----------
+    demand : array of float, shape (U, R)
+        What each unit needs.
+    capacity : array of float, shape (H, R)
+        What each host has; more may be held on the way.
+    """
+    units, hosts, resources = *demand.shape[:1], *capacity.shape
+    none, nowhere = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    return Model(
+        demand=np.vstack([demand, np.zeros((1, resources))]),
+        held=np.zeros((units + 1, resources)),
+        capacity=capacity,
+        bar=np.full_like(capacity, np.inf),
+        safety=np.full_like(capacity, np.inf),
+        load_price=np.zeros(resources),
+        balance=np.zeros((0, 4), dtype=np.int64),
+        home=np.append(np.zeros(units, dtype=np.int64), -1),
+        move_price=np.zeros(units),
+        route_price=np.zeros((0, 0)),
+        group_price=0.0,
+        groups_from=np.zeros(units + 2, dtype=np.int64),
+        groups_of=none,
+        most=none,
+        cell=np.arange(hosts, dtype=np.int64)[None],
+        per=none,
+        spread=none,
+        needs_from=nowhere,
+        needs=none,
+        needed_from=nowhere,
+        needed=none,
+        location=np.zeros(hosts, dtype=np.int64),
+        area=np.zeros(hosts, dtype=np.int64),
+        allowed=np.ones((1, hosts), dtype=np.bool_),
+        kind=np.zeros(units, dtype=np.int64),
+    )
+
+
 def flat(lists: list[list[int]]) -> tuple[Ints, Ints]:
     """Lay lists of integers one behind the other: where each begins and ends, and all of them."""
     starts = np.zeros(len(lists) + 1, dtype=np.int64)
@@ -130,8 +175,8 @@ def new_state(model: Model, place: Ints) -> State:
     np.add.at(full, model.home[gone], model.held[gone])
     group = model.groups_of
     unit = np.repeat(np.arange(shape.units), np.diff(model.groups_from[:-1]))
-    on_host = np.zeros((shape.groups, shape.hosts), dtype=np.int16)
-    np.add.at(on_host, (group, place[unit]), 1)
+    in_cell = np.zeros((shape.groups, shape.hosts), dtype=np.int16)
+    np.add.at(in_cell, (group, model.cell[model.per[group], place[unit]]), 1)
     spread = bool((model.spread > 0).any())
     in_location = np.zeros((shape.groups, int(model.location.max()) + 1 if spread else 1), dtype=np.int32)
     if spread:
@@ -148,7 +193,7 @@ def new_state(model: Model, place: Ints) -> State:
         place=place.copy(),
         use=use,
         full=full,
-        on_host=on_host,
+        in_cell=in_cell,
         in_location=in_location,
         locations=(in_location > 0).sum(axis=1).astype(np.int64),
         in_area=in_area,
@@ -190,7 +235,7 @@ def cost(model: Model, state: State) -> float:
 
 def broken(model: Model, state: State) -> int:
     """Count the rules that a placement breaks; see `broken_delta`."""
-    count = int(np.maximum(state.on_host.astype(np.int64) - model.most[:, None], 0).sum())
+    count = int(np.maximum(state.in_cell.astype(np.int64) - model.most[:, None], 0).sum())
     count += int(np.maximum(model.spread - state.locations, 0)[model.spread > 1].sum())
     group = np.repeat(np.arange(len(model.most)), np.diff(model.needs_from))
     count += int(np.where(state.in_area[model.needs] == 0, state.in_area[group], 0).sum())

@@ -72,16 +72,18 @@ def leaves(here, home, target):  # type: ignore[no-untyped-def]
 def broken_delta(m: Model, s: State, unit: int, target: int) -> int:
     """Change of the number of broken rules when a unit goes to a host.
 
-    One is counted for every unit of a group too many on a host, for every location that a group lacks, and for every
+    One is counted for every unit of a group too many in a cell, for every location that a group lacks, and for every
     unit that lacks in its area a group that its own needs.
     """
     source, delta = s.place[unit], 0
     for i in range(m.groups_from[unit], m.groups_from[unit + 1]):
         g = m.groups_of[i]
-        if s.on_host[g, target] >= m.most[g]:
-            delta += 1
-        if s.on_host[g, source] > m.most[g]:
-            delta -= 1
+        here, there = m.cell[m.per[g], source], m.cell[m.per[g], target]
+        if here != there:
+            if s.in_cell[g, there] >= m.most[g]:
+                delta += 1
+            if s.in_cell[g, here] > m.most[g]:
+                delta -= 1
         if m.spread[g] > 1:
             a, b = m.location[source], m.location[target]
             if a != b:
@@ -132,8 +134,8 @@ def put(m: Model, s: State, unit: int, target: int) -> None:
         s.after[unit], s.before[unit] = after, before
     for i in range(m.groups_from[unit], m.groups_from[unit + 1]):
         g = m.groups_of[i]
-        s.on_host[g, source] -= 1
-        s.on_host[g, target] += 1
+        s.in_cell[g, m.cell[m.per[g], source]] -= 1
+        s.in_cell[g, m.cell[m.per[g], target]] += 1
         if s.in_location.shape[1] > 1:
             a, b = m.location[source], m.location[target]
             s.in_location[g, a] -= 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import simpy
 
-from drsim.migration import Migration, Options, Parameters, Phase
+from drsim.migration import THREAD_CORES, Migration, Options, Parameters, Phase
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.carry import Process, carry
@@ -17,9 +17,6 @@ from drsim.simulate.lines import Lines
 from drsim.simulate.operate.estate import NOWHERE, Estate
 from drsim.simulate.operate.result import Happened, Migrated, Outcome
 from drsim.topology import Path, Topology
-
-THREAD_CORES = 1.0
-"""CPU that a migration takes on either host: QEMU sends from one thread and receives in one."""
 
 ARRIVED: tuple[Phase, ...] = ("push", "confirm", "done")
 """Phases in which the guest runs on the target."""
