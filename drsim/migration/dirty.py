@@ -42,6 +42,7 @@ class Bitmap:
         self._chunks = guest.memory_mib / p.chunk_mib
         self._looks = 0
         self.dirty_mib = [size for size, _ in self._classes]
+        self._older_mib = list(self.dirty_mib)
         written = sum(self.dirty_mib)
         self.other_mib = guest.memory_mib - written
         # Memory that the guest writes to holds data; only if there is more of it than data is some of it still zero.
@@ -69,21 +70,37 @@ class Bitmap:
             What it dirtied this time beyond its average, or less than that, MiB.
         """
         self._looks += 1
-        before, known = self.rest_mib * (1.0 - sent), self.dirty_mib
-        self.other_mib *= 1.0 - sent
+        before = self.rest_mib * (1.0 - sent)
+        kept = self._keep(sent)
         self.dirty_mib = [
-            self._dirtied(k, writes_s * pace * time_s, left * (1.0 - sent), left * sent, self._chunks * sent)
-            for k, ((_, writes_s), left) in enumerate(zip(self._classes, self.dirty_mib, strict=True))
+            self._dirtied(k, writes_s * pace * time_s, left, was - left, self._chunks * sent)
+            for k, ((_, writes_s), was, left) in enumerate(zip(self._classes, self.dirty_mib, kept, strict=True))
         ]
         if burst_mib:
             fresh = self.rest_mib - before
             more = max(0.0, 1.0 + burst_mib / fresh) if fresh > 0.0 else 1.0
             self.dirty_mib = [
-                min(size, left * (1.0 - sent) + (after - left * (1.0 - sent)) * more)
-                for (size, _), left, after in zip(self._classes, known, self.dirty_mib, strict=True)
+                min(size, left + (after - left) * more)
+                for (size, _), left, after in zip(self._classes, kept, self.dirty_mib, strict=True)
             ]
         self.wire_mib = self.other_mib * self._other_wire + self._wire_of(sum(self.dirty_mib))
         return self.rest_mib - before
+
+    def _keep(self, sent: float) -> list[float]:
+        """Take away what was sent since the last look; return what is left of each class, MiB.
+
+        QEMU goes on through memory where its last pass ended: what that pass left over goes first.
+        """
+        amount, older = self.rest_mib * sent, self.other_mib + sum(self._older_mib)
+        fresh = self.rest_mib - older
+        first = min(1.0, amount / older) if older > 0.0 else 1.0
+        then = min(1.0, max(0.0, amount - older) / fresh) if fresh > 0.0 else 0.0
+        self.other_mib *= 1.0 - first
+        self._older_mib = [
+            old * (1.0 - first) + (dirty - old) * (1.0 - then)
+            for old, dirty in zip(self._older_mib, self.dirty_mib, strict=True)
+        ]
+        return self._older_mib
 
     def burst_mib(self, time_s: float, pace: float = 1.0) -> float:
         """Return what sending all that is dirtied in `time_s` from a clean start takes, MiB."""
@@ -114,9 +131,10 @@ class Bitmap:
         """
         size = self._classes[number][0]
         if self._in_order[number]:
-            # A writer that goes on in order does not come back to what it wrote last; in the first pass, when all
-            # memory is still to be sent, what it writes was partly kept anyway.
-            new = size - kept if self._looks <= 1 else size
-            return min(size, kept + new * writes_per_page * exposure(chunks))
+            # A writer that goes on in order does not come back to what it wrote last, unless it has been everywhere:
+            # then, as in the first pass when all memory is still to be sent, what it writes was partly kept anyway.
+            # The square is what a play of single pages shows best.
+            new = size - kept * min(1.0, (kept + sent) / size) ** 2
+            return min(size, kept + new * min(1.0, writes_per_page) * exposure(chunks))
         again = sent * swept_share(writes_per_page, chunks)
         return kept + again - (size - kept - sent) * math.expm1(-writes_per_page)

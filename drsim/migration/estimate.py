@@ -180,7 +180,7 @@ def estimate(
     other = guests.memory_mib - size.sum(axis=1)
     other_wire = (first_mib - size.sum(axis=1) * data_wire) / np.where(other > 0.0, other, np.inf)
     other_wire = np.maximum(other_wire, p.zero_page_bytes / PAGE_BYTES)
-    dirty, wire, memory_s = size.copy(), first_mib.copy(), np.zeros(n)
+    dirty, older, wire, memory_s = size.copy(), size.copy(), first_mib.copy(), np.zeros(n)
     last_rest, last_rate = np.full(n, np.inf), np.zeros(n)
     chunks = guests.memory_mib / p.chunk_mib
     left, passes = np.zeros(n), np.zeros(n, dtype=np.int64)
@@ -210,12 +210,11 @@ def estimate(
         passes[rows] = done
 
         kept = rest * (1.0 - gone)
-        part = gone[:, None]
+        other, older = _keep(other, older, dirty, gone)
         dirty = _dirtied(
-            *(size[rows], writes_s[rows] * pass_s[:, None], dirty * (1.0 - part), dirty * part),
-            *(chunks[rows, None] * part, done == 1, in_order[rows]),
+            *(size[rows], writes_s[rows] * pass_s[:, None], older, dirty - older),
+            *(chunks[rows, None] * gone[:, None], in_order[rows]),
         )
-        other = other * (1.0 - gone)
         wire = other * other_wire[rows] + dirty.sum(axis=1) * data_wire
         rest = other + dirty.sum(axis=1)
         over = rest - rate * limit_s[rows]
@@ -223,7 +222,7 @@ def estimate(
         fits = (rest < ONE_PAGE_MIB) | (known & (over < 0.0))
         shortest = limit_s[rows] if p.full_passes else np.minimum(limit_s[rows], turn)
         nothing = np.zeros_like(dirty)
-        of = (nothing, np.ones(1), done == 1, in_order[rows])
+        of = (nothing, np.ones(1), in_order[rows])
         burst = _dirtied(size[rows], writes_s[rows] * shortest[:, None], nothing, *of)
         outrun = burst.sum(axis=1) * data_wire >= rate * shortest
         stuck = known & (over > PATIENCE * (last_rest - rest)) & outrun
@@ -247,7 +246,7 @@ def estimate(
         else:
             converges[rows] &= fits | ~stop
         on = ~stop
-        rows, other, dirty, wire = rows[on], other[on], dirty[on], wire[on]
+        rows, other, dirty, older, wire = rows[on], other[on], dirty[on], older[on], wire[on]
         memory_s, last_rest, last_rate = memory_s[on], last_rest[on], last_rate[on]
 
     fixed_s = np.where(
@@ -313,6 +312,17 @@ def _pass_time(
     return np.minimum(turns, empty)
 
 
+def _keep(other: Floats, older: Floats, dirty: Floats, gone: Floats) -> tuple[Floats, Floats]:
+    """`drsim.migration.dirty.Bitmap`, what a pass leaves: of memory that nobody writes to, and of each class."""
+    old = other + older.sum(axis=1)
+    fresh = np.maximum(dirty - older, 0.0).sum(axis=1)
+    amount = (old + fresh) * gone
+    first = np.where(old > 0.0, np.minimum(1.0, amount / np.where(old > 0.0, old, 1.0)), 1.0)
+    then = np.clip((amount - old) / np.where(fresh > 0.0, fresh, 1.0), 0.0, 1.0)
+    left = older * (1.0 - first)[:, None] + (dirty - older) * (1.0 - then)[:, None]
+    return other * (1.0 - first), left
+
+
 def _push_rate(stream: Floats, options: Options) -> Floats:
     cap = np.inf if options.postcopy_bandwidth_mbit_s is None else options.postcopy_bandwidth_mbit_s
     rate: Floats = np.minimum(stream, cap * MIB_S_PER_MBIT_S)
@@ -320,13 +330,14 @@ def _push_rate(stream: Floats, options: Options) -> Floats:
 
 
 def _dirtied(
-    size: Floats, writes_per_page: Floats, kept: Floats, sent: Floats, chunks: Floats, first: bool, in_order: Bools
+    size: Floats, writes_per_page: Floats, kept: Floats, sent: Floats, chunks: Floats, in_order: Bools
 ) -> Floats:
     """`drsim.migration.dirty.Bitmap`, its count of a page class after a pass."""
     ordered = in_order.any()
     if ordered:
         watched = np.where(chunks > 1.0, (chunks + 1.0) / (2.0 * np.maximum(chunks, 1.0)), 1.0)
-        straight = np.minimum(size, kept + (size - kept if first else size) * writes_per_page * watched)
+        new = size - kept * np.minimum(1.0, (kept + sent) / np.maximum(size, 1e-300)) ** 2
+        straight: Floats = np.minimum(size, kept + new * np.minimum(1.0, writes_per_page) * watched)
         if in_order.all():
             return straight
     again = sent * swept_share_array(writes_per_page, chunks)

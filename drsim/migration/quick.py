@@ -123,7 +123,7 @@ def _block(
     other_wire = np.maximum(
         (first_mib - size.sum(axis=0) * wire_of) / np.where(other > 0.0, other, np.inf), p.zero_page_bytes / PAGE_BYTES
     )
-    dirty, wire, rest = size, first_mib, guests.memory_mib
+    dirty, older, wire, rest = size, size, first_mib, guests.memory_mib
     memory_s, passes = np.zeros_like(rtt), np.zeros(rtt.size, dtype=np.int64)
     open_rows = np.ones(rtt.size, dtype=np.bool_)
     before = np.full_like(rtt, np.inf)
@@ -135,8 +135,8 @@ def _block(
         memory_s = memory_s + pass_s
         sent = sent + (rate + np.minimum(writes, line - rate)) * pass_s
         passes += open_rows
-        dirty = _dirtied(size, writes_s * pass_s, dirty, gone, chunks, ordered, number == 0)
-        other = other * (1.0 - gone)
+        other, older = _keep(other, older, dirty, rest, gone)
+        dirty = _dirtied(size, writes_s * pass_s, older, dirty - older, chunks * gone, ordered)
         dirty_mib = dirty.sum(axis=0)
         before, rest = np.where(open_rows, rest, before), other + dirty_mib
         wire = other * other_wire + dirty_mib * wire_of
@@ -187,21 +187,28 @@ def _pass_s(
     return np.minimum(turns, empty)
 
 
+def _keep(other: Floats, older: Floats, dirty: Floats, rest: Floats, gone: Floats) -> tuple[Floats, Floats]:
+    """`drsim.migration.dirty.Bitmap`, what a pass leaves: of memory that nobody writes to, and of each class."""
+    old, amount = other + older.sum(axis=0), rest * gone
+    fresh = np.maximum(rest - old, 0.0)
+    first = np.minimum(1.0, amount / np.maximum(old, 1e-12))
+    then = np.clip((amount - old) / np.maximum(fresh, 1e-12), 0.0, 1.0)
+    return other * (1.0 - first), older * (1.0 - first) + (dirty - older) * (1.0 - then)
+
+
 def _dirtied(
     size: Floats,
     writes: Floats,
-    dirty: Floats,
-    gone: Floats,
-    chunks: Floats,
+    kept: Floats,
+    sent: Floats,
+    passed: Floats,
     ordered: NDArray[np.bool_],
-    first: bool,
 ) -> Floats:
     """Dirty memory of each class after a pass: what was kept, and what was written to since."""
-    kept, sent = dirty * (1.0 - gone), dirty * gone
-    passed = chunks * gone
     result: Floats = kept + sent * swept_share_array(writes, passed) - (size - kept - sent) * np.expm1(-writes)
     if not ordered.any():
         return result
     seen = 0.5 + 0.5 / np.maximum(passed, 1.0)
-    straight = np.minimum(size, kept + (size - kept if first else size) * writes * seen)
+    new = size - kept * np.minimum(1.0, (kept + sent) / np.maximum(size, 1e-300)) ** 2
+    straight = np.minimum(size, kept + new * np.minimum(1.0, writes) * seen)
     return np.where(ordered, straight, result)

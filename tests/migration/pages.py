@@ -47,8 +47,10 @@ def play(
     sets, start = [], 0
     for c in classes:
         count = round(c.size_mib * PAGES_A_MIB)
-        sets.append((places[start : start + count], c.dirty_rate_mib_s * PAGES_A_MIB))
+        mine = places[start : start + count]
+        sets.append((mine, c.dirty_rate_mib_s * PAGES_A_MIB, c.in_order))
         start += count
+    written_so_far = [float(random.random() * places_of.size) for places_of, _, _ in sets]
 
     rate = min(line_mbit_s * p.goodput, p.stream_limit_mbit_s) * MIB_S_PER_MBIT_S * MIB  # bytes/s
     cost_s = np.where(
@@ -65,9 +67,14 @@ def play(
     limit_pages = rate * limit_ms / 1e3 / PAGE_BYTES
 
     def write(time_s: float) -> None:
-        for places_of, writes_s in sets:
-            hits = random.poisson(writes_s * time_s)
-            written[places_of[random.integers(0, places_of.size, hits)]] = True
+        for number, (places_of, writes_s, in_order) in enumerate(sets):
+            if in_order:
+                first = written_so_far[number]
+                written_so_far[number] += writes_s * time_s
+                which = np.arange(int(first), int(written_so_far[number])) % places_of.size
+            else:
+                which = random.integers(0, places_of.size, random.poisson(writes_s * time_s))
+            written[places_of[which]] = True
 
     while True:
         todo = np.flatnonzero(bitmap)

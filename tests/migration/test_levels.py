@@ -24,6 +24,7 @@ CASES = {
         1000.0,
     ),
     "mostly zeros": (2048, 200, (PageClass(size_mib=100, dirty_rate_mib_s=20.0),), 2500.0),
+    "long sweep": (1024, 1024, (PageClass(size_mib=800, dirty_rate_mib_s=30.0, in_order=True),), 1000.0),
     "fast line": (1024, 1024, (PageClass(size_mib=900, dirty_rate_mib_s=300.0),), 10_000.0),
 }
 
@@ -41,6 +42,28 @@ def test_event_loop_against_pages(case: str) -> None:
     assert said.total_time_s - said.downtime_ms / 1e3 == pytest.approx(time, rel=0.01, abs=turns)
     assert said.sent_mib == pytest.approx(sent, rel=0.01, abs=turns * rate * 0.118)
     assert abs(said.rounds - 1 - np.median([run.passes for run in runs])) <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "dirty_rate", "line_rate", "limit"),
+    [(64, 20.0, 250.0, 300.0), (64, 20.0, 250.0, 1000.0), (64, 50.0, 500.0, 1000.0), (24, 20.0, 250.0, 300.0)],
+)
+def test_sweeps_that_go_round_and_round_against_pages(
+    size: float, dirty_rate: float, line_rate: float, limit: float
+) -> None:
+    """Within 4 %: what such a writer comes back to depends on where it stands."""
+    classes = (PageClass(size_mib=size, dirty_rate_mib_s=dirty_rate, in_order=True),)
+    bare = replace(BARE, chunk_mib=1024.0)
+    run = pages.play(256, 256, classes, line_rate, limit, bare, seed=0)
+    said = predict(
+        guest(256, classes, 256.0),
+        line(line_rate),
+        max_downtime_ms=limit,
+        bandwidth_mbit_s=None,
+        parameters=bare,
+    )
+    assert said.total_time_s - said.downtime_ms / 1e3 == pytest.approx(run.memory_s, rel=0.04)
+    assert said.sent_mib == pytest.approx(run.sent_mib, rel=0.04)
 
 
 def _many(count: int) -> tuple[list[Vm], list[float], list[float]]:
