@@ -5,6 +5,7 @@ Exit codes: 0 done or nothing to do, 1 error, 2 changes proposed or violations f
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ from drsim.version import __version__
 
 NOTHING_TO_DO, ERROR, PROPOSED, IN_PART = 0, 1, 2, 3
 """Exit codes."""
+
+COLLECT = 100_000, 20, 100
+"""When Python looks for cycles of garbage: seldom, for an inventory is many small objects and none of them garbage."""
 
 COMMANDS_GROUP = "drsim.commands"
 
@@ -118,6 +122,12 @@ def plan(
         typer.Option(min=0.01, help="balance: hours in which what is saved must exceed what the moves cost."),
     ] = None,
     time_limit: TimeOption = 10.0,
+    gap: Annotated[
+        float | None, typer.Option(min=0.0, help="balance: end the search at this relative distance from the bound.")
+    ] = None,
+    stalled: Annotated[
+        float | None, typer.Option(min=0.0, help="balance: end the search after so many seconds without progress.")
+    ] = None,
     seed: SeedOption = 0,
     placement_out: Annotated[
         Path | None, typer.Option(help="Write the placement as a JSON list: one host index per guest.")
@@ -126,7 +136,8 @@ def plan(
     all_moves: Annotated[bool, typer.Option("--all", help="List every move.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find a better placement and the way to it."""
+    """Find a better placement and the way to it; Ctrl-C ends a search for balance with the best so far."""
+    from drsim.cli_search import tell, watched
     from drsim.formats import plan_to_json, read_calibration, write_placement, write_plan
     from drsim.planner import make_plan
     from drsim.show import plan_view
@@ -134,14 +145,19 @@ def plan(
     estate, rules = read_estate(inventory, policy)
     if max_moves is not None:
         rules = replace(rules, limits=replace(rules.limits, max_moves=max_moves))
-    made = make_plan(
-        estate,
-        rules,
-        parse_objective(objective, host or [], aim=aim, horizon_h=horizon),
-        time_limit_s=time_limit,
-        seed=seed,
-        calibration=read_calibration(parameters) if parameters else None,
-    )
+    wish = parse_objective(objective, host or [], aim=aim, horizon_h=horizon)
+    calibration = read_calibration(parameters) if parameters else None
+    with watched(gap, stalled) as stop:
+        made = make_plan(
+            estate,
+            rules,
+            wish,
+            time_limit_s=time_limit,
+            seed=seed,
+            calibration=calibration,
+            on_progress=tell,
+            stop=stop,
+        )
     if out:
         write_plan(made, out)
     if placement_out:
@@ -348,6 +364,7 @@ def shadowed(module: str, error: Exception) -> str:
 
 def main() -> None:
     """Run the command line; an error is one paragraph on standard error and exit code 1."""
+    gc.set_threshold(*COLLECT)
     wants_json = "--json" in sys.argv
     try:
         mount_commands()

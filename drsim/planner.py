@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
-from typing import Any
 
 from drsim import check
 from drsim.errors import InventoryError, PolicyError, Problem
 from drsim.inventory import Inventory, Vm
 from drsim.migration import DEFAULT, Calibration, Parameters
-from drsim.optimize import Result, optimize, score
+from drsim.optimize import Progress, Result, Stop, optimize, score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan, replay
 from drsim.policy import NotOn, Objective, Pin, Policy
@@ -37,7 +36,8 @@ def make_plan(
     seed: int = 0,
     parameters: Parameters = DEFAULT,
     calibration: Calibration | None = None,
-    on_progress: Callable[..., Any] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: Stop | None = None,
 ) -> Plan:
     """Decide what to move, in which order, and what it will cost.
 
@@ -62,7 +62,9 @@ def make_plan(
     calibration : Calibration, optional
         Constants tuned on migrations of this estate, instead: predictions get bands.
     on_progress : callable, optional
-        Called by the search with its best score, bound, gap and time so far.
+        Told how far the search for balance is: its best score, bound, gap and time so far.
+    stop : Stop, optional
+        Asked now and then whether the search should end with the best that it has found.
 
     Returns
     -------
@@ -101,6 +103,7 @@ def make_plan(
                 parameters=parameters,
                 calibration=calibration,
                 on_progress=on_progress,
+                stop=stop,
             )
 
         return _that_pays(objective, objective.horizon_s, toward)
@@ -111,7 +114,14 @@ def make_plan(
     for _ in range(MAX_CUTS):
         pinned = _narrowed(policy, stuck, closed)
         result = optimize(
-            inventory, pinned, objective, time_limit_s=share_s, seed=seed, begin=begin, on_progress=on_progress
+            inventory,
+            pinned,
+            objective,
+            time_limit_s=share_s,
+            seed=seed,
+            begin=begin,
+            on_progress=on_progress,
+            stop=stop,
         )
         order = schedule(inventory, pinned, result.placement, result.reasons)
         moves, simulation, climbed = _travel(inventory, policy, order.moves, parameters)

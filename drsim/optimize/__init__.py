@@ -3,5 +3,6 @@
 from drsim.optimize.result import Result
 from drsim.optimize.score import score
 from drsim.optimize.solve import optimize
+from drsim.optimize.stop import GapBelow, Progress, Stalled, Stop, any_of
 
-__all__ = ["Result", "optimize", "score"]
+__all__ = ["GapBelow", "Progress", "Result", "Stalled", "Stop", "any_of", "optimize", "score"]

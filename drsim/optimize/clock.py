@@ -18,13 +18,18 @@ class Budget:
         Time allowed from the start, by that clock, seconds.
     clock : callable
         Returns seconds; only differences count.
+    ask : callable, optional
+        Says whether the search should end before its time.
     cut : bool
-        Set once the clock has ended something: from then on the answer depends on the speed of the machine.
+        Set once the clock, or who was asked, has ended something: from then on the answer depends on the speed of the
+        machine.
     """
 
     limit_s: float
     clock: Clock
+    ask: Callable[[], bool] | None = None
     cut: bool = False
+    ended: bool = field(default=False, init=False)
     start: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,8 +46,14 @@ class Budget:
         return self.limit_s - self.elapsed_s
 
     def out(self, share: float = 1.0) -> bool:
-        """Whether that share of the time has passed; remembers that it did."""
-        if self.elapsed_s < self.limit_s * share:
+        """Whether that share of the time has passed, or the search should end; remembers that it did."""
+        if not self.stopped() and self.elapsed_s < self.limit_s * share:
             return False
         self.cut = True
         return True
+
+    def stopped(self) -> bool:
+        """Whether the search should end before its time; remembers that it should."""
+        if not self.ended and self.ask is not None:
+            self.ended = self.ask()
+        return self.ended

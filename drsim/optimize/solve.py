@@ -10,8 +10,8 @@ import numpy as np
 from drsim.inventory import Inventory
 from drsim.optimize import exact, explain
 from drsim.optimize.clock import Budget, Clock
-from drsim.optimize.engine.load import load
-from drsim.optimize.even import even
+from drsim.optimize.few import few
+from drsim.optimize.few import load as load_few
 from drsim.optimize.level import descend
 from drsim.optimize.mend import mend
 from drsim.optimize.pack import least_hosts, pack
@@ -20,21 +20,20 @@ from drsim.optimize.relax import Verdict, judge
 from drsim.optimize.result import Result
 from drsim.optimize.score import score
 from drsim.optimize.state import SLACK, State
+from drsim.optimize.stop import Progress, Stop
+from drsim.optimize.trade import load, trade
 from drsim.placement import Placement
 from drsim.policy import Objective, Policy
 
-Progress = Callable[[float, float | None, float | None, float], None]
-"""Called with the objective so far, the bound, the gap and the seconds spent."""
-
-TOLERANCE, GRAIN = 0.02, 0.04
+TOLERANCE, GRAIN = 0.02, 0.043
 """Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
 host: what lies below costs migrations that nobody feels, for many small guests even out what few large ones do not."""
 
-MARGIN = 0.95
-"""The engine is asked for a little more than the aim, so that a host which it just misses need not be worked on."""
+SEARCHED = 0.85
+"""Share of the time for barter; the rest is for what it leaves above the aim."""
 
-HALVINGS = 8
-"""Searches for the best that so many moves reach; aims 0.4 % of the way apart in the end."""
+SPARE = 1.5
+"""A search for balance is not begun if not even so many times the fewest moves are allowed that any balance takes."""
 
 SMALL = 1200
 """Guests times hosts up to which CP-SAT is given the whole problem."""
@@ -51,7 +50,8 @@ def optimize(
     time_limit_s: float = 10.0,
     seed: int = 0,
     begin: Placement | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: Stop | None = None,
     clock: Clock = time.process_time,
 ) -> Result:
     """Find a placement.
@@ -72,7 +72,9 @@ def optimize(
     begin : Placement, optional
         A good placement to begin from, such as one found before something changed; it need not keep the rules.
     on_progress : callable, optional
-        Told of each improvement.
+        Told how far the search for balance is.
+    stop : Stop, optional
+        Asked now and then whether the best that was found is good enough.
     clock : callable
         Seconds; only differences count.
 
@@ -82,10 +84,14 @@ def optimize(
         Not complete, with notes, if something that must hold cannot be had.
     """
     problem = compile_problem(inventory, policy, objective)
-    if objective.goal == "balance":
-        load()
-    budget = Budget(limit_s=time_limit_s, clock=clock)
     now = State(problem)
+    most = policy.limits.max_moves
+    bound = 0.0
+    if objective.goal == "balance":
+        bound, aim = _aims(now, objective.aim)
+        enough = most is None or most >= SPARE * _least_moves(now, aim)
+        (load if enough else load_few)()
+    budget = Budget(limit_s=time_limit_s, clock=clock)
     then = now.copy()
     if begin is not None:
         _take_over(then, inventory, begin)
@@ -97,12 +103,16 @@ def optimize(
             then = _settled(now, inventory, verdict.placement)
             homeless = ()
     start = then.copy()
-    bound: float | None = 0.0
     if objective.goal == "balance":
-        bound = _balance(then, budget, seed, on_progress, near=begin is not None, wanted=objective.aim)
-        if policy.limits.max_moves is not None and _guests_moved(then) > policy.limits.max_moves:
-            fewer = _with_fewer(start, bound, policy.limits.max_moves, budget, seed)
-            then = fewer if fewer is not None else then
+        if enough:
+            told = _Told(budget, bound, aim, on_progress, stop)
+            bound = _balance(then, budget, seed, told, near=begin is not None, bound=bound, aim=aim)
+            if budget.ended and then.peak() > start.peak():
+                then = start.copy()
+        if most is not None and (then.peak() > aim or _guests_moved(then) > most):
+            then = start.copy()
+            few(then, most, budget, seed)
+            then = then if then.peak() <= start.peak() else start
     elif objective.goal == "consolidate":
         pack(then, budget)
         bound = least_hosts(problem)
@@ -112,7 +122,7 @@ def optimize(
             vm for unit in range(problem.units) if not problem.allowed([unit]).any() for vm in problem.members[unit]
         }
         bound = float(sum(inventory.vms[vm].memory_mib for vm in stays if vm in held))
-    then = _within_limit(now, then, policy.limits.max_moves, homeless)
+    then = _within_limit(now, then, most, homeless)
     return _report(inventory, policy, objective, now, then, homeless, bound, verdict)
 
 
@@ -148,56 +158,83 @@ def _take_over(state: State, inventory: Inventory, begin: Placement) -> None:
             state.shift(unit, host)
 
 
-def _balance(
-    state: State, budget: Budget, seed: int, on_progress: Progress | None, *, near: bool, wanted: float | None
-) -> float:
+def _aims(state: State, wanted: float | None) -> tuple[float, float]:
+    """Return the bound of the highest load, and what is sought."""
     bound = _least_peak(state.problem)
     grain = GRAIN * float(np.sqrt(state.hosts / max(state.problem.units, 1)))
-    aim = max(bound * (1.0 + min(TOLERANCE, grain)), (wanted or 0.0) * (1.0 + SLACK))
+    return bound, max(bound * (1.0 + min(TOLERANCE, grain)), (wanted or 0.0) * (1.0 + SLACK))
 
-    def tell() -> None:
-        if on_progress is not None:
-            peak = state.peak()
-            on_progress(peak, bound, (peak - bound) / peak if peak else 0.0, budget.elapsed_s)
 
-    tell()
+class _Told:
+    """Passes on how far a search is, and asks whether it should end."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        bound: float,
+        aim: float,
+        on_progress: Callable[[Progress], None] | None,
+        stop: Stop | None,
+    ) -> None:
+        self._budget, self._bound, self._aim, self._pass_on = budget, bound, aim, on_progress
+        self._peak = self._excess = float("inf")
+        if stop is not None:
+            budget.ask = lambda: stop(self._now())
+
+    def __call__(self, peak: float, excess: float) -> None:
+        """Note how far it is."""
+        better = peak < self._peak
+        self._peak, self._excess = min(peak, self._peak), min(excess, self._excess)
+        if better and self._pass_on is not None:
+            self._pass_on(self._now())
+
+    def state(self, state: State) -> None:
+        """Note a placement."""
+        self(state.peak(), float(np.maximum(state.levels().max(axis=1) - self._aim, 0.0).sum()))
+
+    def _now(self) -> Progress:
+        peak = self._peak
+        gap = (peak - self._bound) / peak if peak else 0.0
+        return Progress(
+            objective=peak, lower_bound=self._bound, gap=gap, excess=self._excess, elapsed_s=self._budget.elapsed_s
+        )
+
+
+def _balance(state: State, budget: Budget, seed: int, told: _Told, *, near: bool, bound: float, aim: float) -> float:
+    """Bring every load below the aim, in place; returns what is known of the bound then."""
+    told.state(state)
     if not near and state.peak() > aim:
-        even(state, bound + MARGIN * (aim - bound), budget, seed)
-        tell()
+        trade(state, aim, budget, seed, share=SEARCHED, tell=told)
     descend(state, aim, budget, share=0.9)
-    tell()
+    told.state(state)
     if state.problem.units * state.hosts <= SMALL and not budget.out(0.9):
         answer = exact.solve(state, np.arange(state.hosts), EFFORT_S, seed)
         if answer.place is not None and answer.peak < state.peak() - 1e-6 and state.peak() > aim:
             _place(state, exact.units_on(state, np.arange(state.hosts)), answer.place)
         if not state.priced.any() and not np.any(state.place == SPLIT):
             bound = max(bound, answer.bound)
-        tell()
+        told.state(state)
     else:
-        _neighbourhoods(state, aim, budget, seed, tell)
+        _neighbourhoods(state, aim, budget, seed, lambda: told.state(state))
     return bound
+
+
+def _least_moves(state: State, aim: float) -> int:
+    """Bound the moves from below that bring every load below an aim: the guests that need most leave first."""
+    problem, least = state.problem, 0
+    for host in np.flatnonzero((state.levels() > aim).any(axis=1)).tolist():
+        units = np.flatnonzero(state.place == host)
+        fewest = 0
+        for column in np.flatnonzero(problem.weight[host]).tolist():
+            much = float(state.use[host, column] - aim / problem.weight[host, column])
+            needs = np.cumsum(np.sort(problem.demand[units, column])[::-1])
+            fewest = max(fewest, int(np.searchsorted(needs, much - SLACK)) + 1 if much > SLACK else 0)
+        least += fewest
+    return least
 
 
 def _guests_moved(state: State) -> int:
     return sum(len(state.problem.members[unit]) for unit in state.moved().tolist())
-
-
-def _with_fewer(start: State, bound: float, most: int, budget: Budget, seed: int) -> State | None:
-    """Find the lowest peak that so few moves reach, by halving the aims between; None if none was found."""
-    found: State | None = None
-    low, high = bound, start.peak()
-    dear = 2.0 * float(start.problem.data_mib.mean())
-    for _ in range(HALVINGS):
-        aim = (low + high) / 2.0
-        trial = start.copy()
-        even(trial, aim, budget, seed, move_mib=dear, share=1.0 / HALVINGS)
-        if _guests_moved(trial) <= most:
-            high = aim
-            if found is None or trial.peak() < found.peak():
-                found = trial
-        else:
-            low = aim
-    return found
 
 
 def _neighbourhoods(state: State, aim: float, budget: Budget, seed: int, tell: Callable[[], None]) -> None:

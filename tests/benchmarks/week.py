@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 
-from drsim.optimize.engine.load import load
+from drsim.optimize.trade import load
 from drsim.policy import Policy
 from drsim.simulate.operate import Watch, operate
 from drsim.synthetic import cluster

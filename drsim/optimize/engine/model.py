@@ -188,7 +188,7 @@ def new_state(model: Model, place: Ints) -> State:
     grouped = gone[np.diff(model.groups_from[:-1])[gone] > 0]
     np.add.at(moved, group[model.groups_from[grouped]], 1)
     groups_moved = np.bincount(moved, minlength=shape.units + 2).astype(np.int64)
-    after, before, first = _rings(place, shape.hosts)
+    after, before, first = rings(place, shape.hosts)
     return State(
         place=place.copy(),
         use=use,
@@ -205,7 +205,8 @@ def new_state(model: Model, place: Ints) -> State:
     )
 
 
-def _rings(place: Ints, hosts: int) -> tuple[Ints, Ints, Ints]:
+def rings(place: Ints, hosts: int) -> tuple[Ints, Ints, Ints]:
+    """Lay the units of each host in a ring: the unit after and before each, and the first of each host or -1."""
     order = np.argsort(place, kind="stable")
     counts = np.bincount(place, minlength=hosts)
     ends = np.cumsum(counts)
