@@ -12,7 +12,9 @@ import typer
 
 ParametersOption = Annotated[
     str | None,
-    typer.Option("--parameters", help="Calibration file, or one of default, lab-tcg, g5k, simgrid."),
+    typer.Option(
+        "--parameters", help="Calibration file, or one of default, lab-tcg, g5k, simgrid, xen, xen-2005, vmotion."
+    ),
 ]
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

@@ -22,6 +22,7 @@ FORMAT_VERSION = 1
 Name = Annotated[str, MinLen(1)]
 HostState = Literal["up", "maintenance", "down", "unknown"]
 VmState = Literal["running", "paused", "stopped", "unknown"]
+Arrival = Literal["boot", "migration", "postcopy"]
 StorageKind = Literal["local", "shared_fs", "nfs", "iscsi", "ceph", "other"]
 
 
@@ -158,6 +159,9 @@ class Vm:
     state: Annotated[VmState, About("running, paused, stopped or unknown.")] = "running"
     cpu_demand_cores: Annotated[float | None, Ge(0), About("Measured CPU demand.", "cores")] = None
     memory_used_mib: Annotated[float | None, Ge(0), About("Measured memory that holds data.", "MiB")] = None
+    arrived: Annotated[
+        Arrival | None, About("How it came to its host: boot, migration, postcopy; what is resident depends on it.")
+    ] = None
     max_downtime_ms: Annotated[float | None, Gt(0), About("Longest standstill that the guest allows.", "ms")] = None
     unmovable_reason: Annotated[str | None, About("Why it must stay where it is; empty if it may move.")] = None
     tags: Annotated[tuple[str, ...], About("Free labels; rules may select by them.")] = ()

@@ -314,6 +314,7 @@ class _Merge:
             memory_used_mib=None
             if resident is None or config.huge_pages
             else min(max(resident - QEMU_OWN_MIB, 0.0), float(config.memory_mib)),
+            arrived=guest.arrived,
             max_downtime_ms=config.max_downtime_ms,
             unmovable_reason="; ".join(pins) or None,
             tags=config.tags,

@@ -19,7 +19,7 @@ from typing import Any
 
 from drsim.errors import DrsimError, LabError
 from drsim.formats import write_inventory
-from drsim.inventory import Vm
+from drsim.inventory import Arrival, Vm
 from drsim.plan import Move
 from executor.collect import collect_estate
 from executor.estate import read_hosts_file
@@ -134,6 +134,7 @@ class _Session:
         self._door = LibvirtKvm(first)
         self._cases = {run.key: number for number, run in enumerate(matrix.runs(), 1)}
         self._guest: str | None = None
+        self._arrived: Arrival = "boot"
 
     def close(self) -> None:
         """Take the lab down."""
@@ -154,7 +155,7 @@ class _Session:
             self._lab.shut(self._guest)
         tell(f"booting {name}")
         self._lab.boot(name)
-        self._guest = name
+        self._guest, self._arrived = name, "boot"
 
     def carry_out(self, run: Run, tell: Callable[[str], None]) -> dict[str, Any]:
         """Do one run; tried once more with a guest booted anew if it could not be observed."""
@@ -208,6 +209,9 @@ class _Session:
 
         with lab.probe([name]) as probe:
             seen = observe(lab, self._door, probe, name, move_from, orders)
+        arrived = self._arrived
+        if seen.outcome.status == "moved":
+            self._arrived = "postcopy" if trial.transfer.mode == "postcopy" else "migration"
         during_cores = load.other_cores(marks[0], load.snapshot(lab.state.folder))
         if seen.outcome.status == "unknown":
             self._anew()
@@ -217,6 +221,7 @@ class _Session:
             "repetition": run.repetition,
             **flat(trial),
             "memory_used_mib": seen.vm.memory_used_mib,
+            "arrived": arrived,
             "achieved_rate_mib_s": seen.achieved_rate_mib_s,
             "status": seen.outcome.status,
             "reason": seen.outcome.reason,

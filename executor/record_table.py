@@ -22,6 +22,7 @@ COLUMNS: dict[str, About] = {
     "repetition": About("How often the trial was done, this time included."),
     "memory_mib": About("Configured memory of the guest.", "MiB"),
     "memory_used_mib": About("Memory that held data just before, from the resident size of QEMU.", "MiB"),
+    "arrived": About("How the guest had come to the host that it leaves: boot, migration, postcopy."),
     "vcpus": About("Virtual CPUs of the guest."),
     "disk_mib": About("Size of its disk.", "MiB"),
     "working_set_mib": About("Memory that the guest writes to in turn.", "MiB"),

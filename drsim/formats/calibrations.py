@@ -11,12 +11,20 @@ import yaml
 from drsim.errors import DataError
 from drsim.formats.text import read_text, refuse, write_text
 from drsim.formats.validate import build, check_header
-from drsim.migration import DEFAULT, G5K, LAB_TCG, SIMGRID, Calibration, Parameters
+from drsim.migration import DEFAULT, G5K, LAB_TCG, SIMGRID, VMOTION, XEN, XEN_2005, Calibration, Parameters
 
 FORMAT = "drsim-calibration"
 FORMAT_VERSION = 1
 
-PRESETS = {"default": DEFAULT, "lab-tcg": LAB_TCG, "g5k": G5K, "simgrid": SIMGRID}
+PRESETS = {
+    "default": DEFAULT,
+    "lab-tcg": LAB_TCG,
+    "g5k": G5K,
+    "simgrid": SIMGRID,
+    "xen": XEN,
+    "xen-2005": XEN_2005,
+    "vmotion": VMOTION,
+}
 """Sets of constants by name; a file names the one that it changes."""
 
 

@@ -23,7 +23,7 @@ from drsim.migration.guest import load
 from drsim.migration.leg import Leg, net_rate, wait_s
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
-from drsim.migration.postcopy import Pull, blackout_s, pull
+from drsim.migration.postcopy import Pull, blackout_s, missing_pages, pull, silence_s, waking_s
 from drsim.migration.rates import rates, slow_start_s
 from drsim.migration.throttle import Throttle
 from drsim.topology import Path
@@ -93,6 +93,8 @@ class Migration:
         Time that the guest lost beside it, to throttling and to pages that it had to wait for.
     faults : float
         Pages that it had to ask for.
+    silent_s : float
+        Time that it answered nobody on the target, for want of pages.
     last_rate_mib_s : float
         Rate at which memory was sent last.
     gave_up : bool
@@ -161,6 +163,7 @@ class Migration:
         self.qemu_downtime_s = 0.0
         self.held_back_s = 0.0
         self.faults = 0.0
+        self.silent_s = 0.0
         self.gave_up = False
         self.converges = True
 
@@ -181,8 +184,11 @@ class Migration:
 
     @property
     def client_gap_s(self) -> float:
-        """Silence that a client sees who is sent to all the time: standstill, announcement and half a round trip."""
-        return self.downtime_s + self._parameters.client_ms / 1e3 + self._rates.rtt_s / 2.0
+        """Silence that a client sees who is sent to all the time.
+
+        Standstill, pages that the guest waits for before it can answer, announcement, half a round trip.
+        """
+        return self.downtime_s + self.silent_s + self._parameters.client_ms / 1e3 + self._rates.rtt_s / 2.0
 
     @property
     def remaining_mib(self) -> float:
@@ -311,6 +317,8 @@ class Migration:
                 self.phase = "confirm"
                 self.limit_mib_s = 0.0
                 self._left_s = p.confirm_s + p.confirm_rtts * limits.rtt_s
+                if self._on_target:  # what little was left to push arrived before the guest woke up
+                    self._left_s += max(0.0, float(waking_s(limits.rtt_s, p)) - self._push_s)
             case "confirm":
                 self.phase = "done"
 
@@ -382,16 +390,20 @@ class Migration:
         rest = self._bitmap.rest_mib
         rate_known = self._memory_s >= p.window_s - SOON_S
         over = rest - self.last_rate_mib_s * self._max_downtime_s
-        fits = rest < ONE_PAGE_MIB or (rate_known and over < 0.0)
-        stuck = rate_known and over > PATIENCE * (self._last_rest - rest) and self._outrun()
+        within = rest < ONE_PAGE_MIB or (rate_known and over < 0.0)
+        fits = rest < p.stop_pages * ONE_PAGE_MIB if p.stop_pages else within
+        stuck = rate_known and not p.stop_pages and over > PATIENCE * (self._last_rest - rest) and self._outrun()
         hopeless = stuck and (self._throttle.exhausted or rest <= 0.0)
         last = self.passes >= p.most_passes
         self._last_rest = rest
         handover = self._switch_s == math.inf and self.passes >= self._options.precopy_passes
-        if self._options.postcopy and not fits and (hopeless or last or handover):
+        if self._options.postcopy and (p.pull_rest if fits else hopeless or last):
             self._start_postcopy()
+        elif handover and self._options.postcopy and not fits:
+            self._switch_s = self._memory_s + p.handover_lag_s
+            self._limit_memory(self._later_rate)
         elif fits or last:
-            self.converges = self.converges and fits
+            self.converges = self.converges and within
             self._stop_guest()
         elif hopeless:
             self._climb()
@@ -449,6 +461,8 @@ class Migration:
         push_s = self._push_mib / limits.push_mib_s + scan_s
         self._push_rate = self._push_mib / push_s if push_s > 0.0 else limits.push_mib_s
         self._left_mib = p.device_mib + self._load.disk_write_mib_s * p.mirror_lag_s
+        if p.stale_bitmap:
+            self._left_mib += self._load.memory_mib / PAGE_BYTES / 8.0
         self.phase = "switchover"
         self.limit_mib_s = limits.stream_mib_s
 
@@ -457,14 +471,24 @@ class Migration:
         p, rtt_s = self._parameters, self._rates.rtt_s
         if self._on_target:
             stale = self._fresh if self._looks == 1 else sum(self._missing)
-            self._left_s = blackout_s(stale, p) + p.switchover_rtts * rtt_s
-            self.qemu_downtime_s += self._left_s - p.libvirt_ms / 1e3 - (p.switchover_rtts - p.qemu_rtts) * rtt_s
+            self._left_s = float(blackout_s(stale, p))
+            self.qemu_downtime_s += self._left_s + min(p.qemu_rtts, p.switchover_rtts) * rtt_s
             # The push is under way before the guest runs on the target.
-            self.downtime_s += p.postcopy_resume_s
+            self.downtime_s += float(waking_s(rtt_s, p))
         else:
-            self._left_s = p.switchover_ms / 1e3 + p.switchover_rtts * rtt_s
-            own_s = max(0.0, p.switchover_ms - p.libvirt_ms) / 1e3
+            joining_s, queued_s = self._joining_s()
+            self._left_s = p.switchover_ms / 1e3 + p.switchover_rtts * rtt_s + joining_s
+            self.downtime_s += queued_s  # it stopped that much earlier than its data was out
+            own_s = max(0.0, p.switchover_ms - p.libvirt_ms) / 1e3 + joining_s + queued_s
             self.qemu_downtime_s += own_s + min(p.qemu_rtts, p.switchover_rtts) * rtt_s
+
+    def _joining_s(self) -> tuple[float, float]:
+        """Time until the channels of multifd are joined, and for which they send what was counted as sent before."""
+        p, options = self._parameters, self._options
+        if not options.parallel_connections:
+            return 0.0, 0.0
+        held_mib = p.multifd_queue_mib * options.channels
+        return p.multifd_rtts * self._rates.rtt_s, held_mib / self._rates.stream_mib_s
 
     def _arrived(self) -> None:
         """All memory has followed: what the guest went through meanwhile."""
@@ -477,5 +501,8 @@ class Migration:
             self._parameters,
             self._options,
         )
+        pages = missing_pages(self._zero_left, self._parameters)
+        of = (pages, self._parameters)
+        self.silent_s = float(silence_s(self._push_s, self._rates.push_mib_s, self._rates.rtt_s, *of))
         self.faults = result.faults
         self.held_back_s += result.stalled_s

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from drsim.errors import PlanError, Problem
 from drsim.inventory import Vm
-from drsim.migration.automaton import ONE_PAGE_MIB, PATIENCE
+from drsim.migration.automaton import ONE_PAGE_MIB, PATIENCE, SOON_S
 from drsim.migration.guest import load, wire_of_data
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import DEFAULT, Parameters
+from drsim.migration.postcopy import blackout_s, missing_pages, silence_s, waking_s
 from drsim.migration.rates import sender_mbit_s
 from drsim.units import MIB, MIB_S_PER_MBIT_S, PAGE_BYTES
 from drsim.workload.curve import swept_share_array
@@ -98,10 +99,12 @@ class Costs:
     total_time_s, downtime_ms, sent_mib : array of float, shape (n,)
     rounds : array of int, shape (n,)
     converges : array of bool, shape (n,)
+    client_gap_ms : array of float, shape (n,)
     """
 
     total_time_s: Floats
     downtime_ms: Floats
+    client_gap_ms: Floats
     sent_mib: Floats
     rounds: Ints
     converges: Bools
@@ -185,9 +188,13 @@ def estimate(
     chunks = guests.memory_mib / p.chunk_mib
     left, passes = np.zeros(n), np.zeros(n, dtype=np.int64)
     pulled, pushed_s, stale = np.zeros(n, dtype=np.bool_), np.zeros(n), np.zeros(n)
+    bitmap_mib = guests.memory_mib / PAGE_BYTES / 8.0 if p.stale_bitmap else np.zeros(n)
+    unsent, handover_s = np.zeros(n), np.full(n, np.inf)
     done = 0
     if options.mode == "postcopy":
-        left, pulled, rows = left + p.device_mib + guests.disk_write_mib_s * p.mirror_lag_s, ~pulled, rows[:0]
+        unsent = np.ones(n)
+        left = left + p.device_mib + guests.disk_write_mib_s * p.mirror_lag_s + bitmap_mib
+        pulled, rows = ~pulled, rows[:0]
         all_mib = other * other_wire + size.sum(axis=1) * data_wire
         sent = sent + all_mib
         pushed_s = all_mib / _push_rate(stream, options) + zero_scan_s
@@ -199,6 +206,9 @@ def estimate(
         rest = other + dirty.sum(axis=1)
         turn = np.where(rate >= 0.999 * cap[rows], p.window_s, p.turn_s)
         pass_s = _pass_time(wire, rate, rest, limit_s[rows], memory_s, turn, p)
+        cut = pass_s >= handover_s - SOON_S
+        pass_s = np.minimum(pass_s, handover_s)
+        handover_s = handover_s - pass_s
         gone = np.minimum(rate * pass_s / wire, 1.0)
         gone = np.where(gone > 1.0 - 1e-12, 1.0, gone)
         sent[rows] += flow * pass_s
@@ -207,7 +217,7 @@ def estimate(
         last_rest = np.where(rate > last_rate, np.inf, last_rest)
         last_rate = rate
         done += 1
-        passes[rows] = done
+        passes[rows] = done - cut
 
         kept = rest * (1.0 - gone)
         other, older = _keep(other, older, dirty, gone)
@@ -219,13 +229,14 @@ def estimate(
         rest = other + dirty.sum(axis=1)
         over = rest - rate * limit_s[rows]
         known = memory_s >= p.window_s - 1e-9
-        fits = (rest < ONE_PAGE_MIB) | (known & (over < 0.0))
+        within = (rest < ONE_PAGE_MIB) | (known & (over < 0.0))
+        fits = rest < p.stop_pages * ONE_PAGE_MIB if p.stop_pages else within
         shortest = limit_s[rows] if p.full_passes else np.minimum(limit_s[rows], turn)
         nothing = np.zeros_like(dirty)
         of = (nothing, np.ones(1), in_order[rows])
         burst = _dirtied(size[rows], writes_s[rows] * shortest[:, None], nothing, *of)
         outrun = burst.sum(axis=1) * data_wire >= rate * shortest
-        stuck = known & (over > PATIENCE * (last_rest - rest)) & outrun
+        stuck = known & (over > PATIENCE * (last_rest - rest)) & outrun & (not p.stop_pages)
         stop = fits | stuck | (done >= p.most_passes)
         last_rest = rest
 
@@ -235,29 +246,35 @@ def estimate(
         left[rows] = wire + late * data_wire + owed
         if options.mode == "hybrid":
             # What does not fit after its passes follows the guest; after the first, its part of the zeros too.
-            over_to = ~fits & (stop | (done >= options.precopy_passes))
+            over_to = cut | (stop if p.pull_rest else ~fits & stop)
+            waiting = ~fits & ~over_to & (done >= options.precopy_passes) & np.isinf(handover_s)
+            handover_s = np.where(waiting, p.handover_lag_s, handover_s)
             follow = rows[over_to]
-            pulled[follow], left[follow], stop = True, owed[over_to], stop | over_to
+            pulled[follow], left[follow], stop = True, owed[over_to] + bitmap_mib[follow], stop | over_to
             pushed_s[follow] = wire[over_to] / _push_rate(stream[follow], options)
             if done == 1:
-                pushed_s[follow] += ((1.0 - gone) * zero_scan_s[rows])[over_to]
+                unsent[follow] = (1.0 - gone)[over_to]
+                pushed_s[follow] += unsent[follow] * zero_scan_s[follow]
             sent[follow] += wire[over_to]
             stale[follow] = (rest - kept if done == 1 else dirty.sum(axis=1))[over_to]
         else:
-            converges[rows] &= fits | ~stop
+            converges[rows] &= within | ~stop
         on = ~stop
         rows, other, dirty, older, wire = rows[on], other[on], dirty[on], older[on], wire[on]
-        memory_s, last_rest, last_rate = memory_s[on], last_rest[on], last_rate[on]
+        memory_s, last_rest, last_rate, handover_s = memory_s[on], last_rest[on], last_rate[on], handover_s[on]
 
-    fixed_s = np.where(
-        pulled,
-        (p.postcopy_ms + p.libvirt_ms) / 1e3 + stale * MIB / PAGE_BYTES * p.discard_us / 1e6,
-        p.switchover_ms / 1e3,
-    )
-    downtime = left / stream + fixed_s + p.switchover_rtts * rtt
+    waking = np.where(pulled, waking_s(rtt, p), 0.0)
+    still, queued = p.switchover_ms / 1e3 + p.switchover_rtts * rtt, np.zeros(n)
+    if options.parallel_connections:
+        still = still + p.multifd_rtts * rtt
+        queued = np.where(pulled, 0.0, p.multifd_queue_mib * options.channels / stream)
+    downtime = left / stream + np.where(pulled, blackout_s(stale, p), still)
+    stood = downtime + waking + queued
+    silent = silence_s(pushed_s, _push_rate(stream, options), rtt, missing_pages(unsent, p), p)
     return Costs(
-        total_time_s=time + downtime + pushed_s + p.confirm_s + p.confirm_rtts * rtt,
-        downtime_ms=(downtime + np.where(pulled, p.postcopy_resume_s, 0.0)) * 1e3,
+        total_time_s=time + downtime + np.maximum(pushed_s, waking) + p.confirm_s + p.confirm_rtts * rtt,
+        downtime_ms=stood * 1e3,
+        client_gap_ms=(stood + np.where(pulled, silent, 0.0) + rtt / 2.0) * 1e3 + p.client_ms,
         sent_mib=sent + left,
         rounds=passes + 1,
         converges=converges,

@@ -59,16 +59,20 @@ class Load:
         return self.first_wire * self.memory_mib
 
 
-def sent_data_mib(vm: Vm, resident_extra_mib: float) -> float:
+def sent_data_mib(vm: Vm, parameters: Parameters) -> float:
     """Return what of the guest's memory is sent as data in the first pass, MiB.
 
-    What was measured as used holds more than that (`Parameters.resident_extra_mib`); what the guest is known to write
-    to is data in any case.
+    What was measured as used holds more than that (`Parameters.resident_extra_mib`, more after a boot and less after a
+    post-copy); what the guest is known to write to is data in any case.
     """
-    if vm.memory_used_mib is None or resident_extra_mib <= 0.0:
+    extra_mib = {
+        "boot": parameters.resident_extra_boot_mib,
+        "postcopy": parameters.resident_extra_postcopy_mib,
+    }.get(vm.arrived or "migration", parameters.resident_extra_mib)
+    if vm.memory_used_mib is None or extra_mib <= 0.0:
         return vm.data_mib
     written = sum(c.size_mib for c in dirty_classes(vm) if c.dirty_rate_mib_s > 0.0)
-    return max(vm.data_mib - resident_extra_mib, min(vm.data_mib, written))
+    return max(vm.data_mib - extra_mib, min(vm.data_mib, written))
 
 
 def wire_of_data(parameters: Parameters, options: Options) -> float:
@@ -89,7 +93,7 @@ def load(vm: Vm, copy_disks: Collection[str], parameters: Parameters, options: O
     p = parameters
     classes = dirty_classes(vm)
     memory = float(vm.memory_mib)
-    data = sent_data_mib(vm, p.resident_extra_mib)
+    data = sent_data_mib(vm, p)
     zero = memory - data
     data_wire = wire_of_data(p, options)
     disks = named_disks(vm, copy_disks)

@@ -131,8 +131,7 @@ def _together(members: Sequence[Observation], p: Parameters, options: Options) -
         parameters=p,
         options=options,
     )
-    gap_ms = costs.downtime_ms + p.client_ms + rtt_ms / 2.0
-    every = np.stack([costs.total_time_s, costs.downtime_ms, costs.sent_mib, gap_ms], axis=1)
+    every = np.stack([costs.total_time_s, costs.downtime_ms, costs.sent_mib, costs.client_gap_ms], axis=1)
     middle: Floats = every.reshape(len(members), PHASES, len(MEASURES)).mean(axis=1)
     return middle
 

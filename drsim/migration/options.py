@@ -28,6 +28,7 @@ class Options:
     dirty_limit_mib_s: Annotated[
         float | None, About("Dirty rate that each vCPU is held to while passes do not shrink.", "MiB/s")
     ] = None
+    stun: Annotated[bool, About("Whether the guest is held back to what can be sent, at each pass (vMotion).")] = False
     parallel_connections: Annotated[int, About("multifd streams; 0 is one ordinary stream.")] = 0
     compression: Annotated[Compression, About("none; xbzrle: pages sent before; zlib, zstd: over multifd.")] = "none"
     tls: Annotated[bool, About("Whether the traffic is encrypted.")] = False
@@ -74,6 +75,8 @@ class Options:
                 raise _wrong(field, f"{value} is not positive.", "Name a positive number, or leave it out.")
         if self.auto_converge and self.dirty_limit_mib_s is not None:
             raise _wrong("dirty_limit_mib_s", "QEMU does not combine it with auto_converge.", "Drop one of them.")
+        if self.stun and (self.auto_converge or self.dirty_limit_mib_s is not None):
+            raise _wrong("stun", "it is not combined with auto_converge or a dirty limit.", "Drop one of them.")
 
     @property
     def channels(self) -> int:
@@ -83,7 +86,7 @@ class Options:
     @property
     def throttles(self) -> bool:
         """Whether the guest may be slowed."""
-        return self.auto_converge or self.dirty_limit_mib_s is not None
+        return self.auto_converge or self.stun or self.dirty_limit_mib_s is not None
 
     @property
     def postcopy(self) -> bool:

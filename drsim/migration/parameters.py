@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
-from drsim.units import About
+from drsim.units import PAGE_BYTES, About
 
 THREAD_CORES = 1.0
 """CPU that a migration takes on either host: QEMU sends from one thread and receives in one."""
@@ -104,6 +104,17 @@ class Parameters:
     """Depends on how use is measured: resident size holds the hypervisor's own memory and pages of zeros that were
     touched. Calibrated as used memory less traffic of quiet guests."""
 
+    resident_extra_boot_mib: Annotated[
+        float, Ge(0), About("The same of a guest that was booted where it is and has not moved since.", "MiB")
+    ] = 0.0
+    """What firmware and boot touched and gave back stays resident, as zeros. Lab: 60 MiB more than after a migration."""
+
+    resident_extra_postcopy_mib: Annotated[
+        float, Ge(0), About("The same of a guest that came to its host by post-copy.", "MiB")
+    ] = 0.0
+    """Post-copy fills memory page by page (``nhp_range`` in QEMU migration/postcopy-ram.c turns huge pages off),
+    pre-copy by huge pages, whose rest is resident too. Lab: 15 MiB less than after pre-copy."""
+
     chunk_mib: Annotated[float, Gt(0), About("Memory whose dirty log is re-armed at once.", "MiB")] = 1024.0
     """2^18 pages of 4 KiB: ``clear_bitmap_shift`` in QEMU migration/migration.c."""
 
@@ -197,6 +208,31 @@ class Parameters:
     ] = 4.0
     """What waits in the buffers of the sending socket: ``net.ipv4.tcp_wmem``, default maximum 4 MiB."""
 
+    fault_lead_mib: Annotated[
+        float, Ge(0), About("Pushed before a page asked for, though that has a connection of its own.", "MiB")
+    ] = 0.0
+    """What the line's queue holds. Lab: 0.3 to 0.4 MiB where connections take turns; to be calibrated."""
+
+    serve_pages: Annotated[float, Ge(0), About("Pages that a guest touches before it answers a client again.")] = 400.0
+    """Its kernel, network stack and server, one after the other. Lab, a small Linux guest: some 400; a larger server
+    needs more."""
+
+    serve_written_pages: Annotated[float, Ge(0), About("Those of them that it writes to all the time.")] = 50.0
+    """They are missing even after passes of pre-copy. Lab: about an eighth of all."""
+
+    handover_lag_s: Annotated[
+        float, Ge(0), About("Hybrid: from the end of its passes to the start of post-copy.", "s")
+    ] = 0.1
+    """Who watches looks 20 times a second (`executor`), asks libvirt, which asks QEMU; then a turn of 50 ms ends."""
+
+    multifd_rtts: Annotated[float, Ge(0), About("Further round trips of the standstill with multifd.")] = 0.0
+    """Channels are joined at the end; each has a window of its own to fill again. Lab: about 3; to be calibrated."""
+
+    multifd_queue_mib: Annotated[
+        float, Ge(0), About("What each channel of multifd still has to send when the guest stops.", "MiB")
+    ] = 0.0
+    """QEMU counts a page as sent once its channel has it. Lab: 1 to 2 MiB, socket buffers; to be calibrated."""
+
     libvirt_ms: Annotated[float, Ge(0), About("Part of `switchover_ms` that is not QEMU's.", "ms")] = 37.0
     """QEMU alone over a unix socket: 2 to 3 ms of 40."""
 
@@ -213,6 +249,27 @@ class Parameters:
 
     full_passes: Annotated[bool, About("Whether each pass sends all that is dirty before it looks again.")] = False
     """QEMU sends until what is left fits the downtime limit; Xen and most published models finish the pass."""
+
+    stop_pages: Annotated[
+        int, Ge(0), About("Dirty pages below which the guest is stopped; 0: as many as the downtime limit allows.")
+    ] = 0
+    """Xen does not know a downtime limit (XEN)."""
+
+    pull_rest: Annotated[bool, About("Whether what is left at the end of pre-copy follows the guest all the same.")] = (
+        False
+    )
+    """vMotion: the target starts at once with the bitmap of what is missing (VMOTION). Modes with post-copy only."""
+
+    stale_bitmap: Annotated[bool, About("Whether post-copy names missing pages by a bit for each page of memory.")] = (
+        False
+    )
+    """vMotion: 32 KiB for each GiB. QEMU names runs of pages, see `discard_us`."""
+
+    stun_share: Annotated[
+        float, Gt(0), Lt(1), About("What a stunned guest may dirty, of what is sent meanwhile.")
+    ] = 0.5
+    """Assumption: passes then halve. vMotion's stun during page send holds vCPUs back so that dirtying is slower than
+    sending; how much slower is not published."""
 
     linear_dirtying: Annotated[bool, About("Whether dirtying is taken as linear up to the size of the class.")] = False
     """Writers that go through their memory in order do so, and published models without page uniqueness."""
@@ -249,6 +306,24 @@ the working set; bandwidth factor 0.97; no fixed costs but the latency of its fi
 in the runs reproduced here); no slow start; no lazy clearing. Its downtime limit is 30 ms by default.
 """
 
+XEN = Parameters(full_passes=True, most_passes=5, stop_pages=50, chunk_mib=math.inf)
+"""Xen's own pre-copy on a line like KVM's: it knows no downtime limit.
+
+``SPP_MAX_ITERATIONS`` 5 and ``SPP_TARGET_DIRTY_COUNT`` 50 of Xen's tools/libs/guest/xg_sr_save.c: each pass sends all that
+was dirty; the guest is stopped when fewer pages are dirty, after the fifth pass at the latest. `Prediction.converges`
+then says whether the rest fitted the limit that was asked for.
+"""
+
+XEN_2005 = replace(XEN, most_passes=30, zero_page_bytes=PAGE_BYTES, zero_scan_pages_s=math.inf)
+"""Xen in its first years (``DEF_MAX_ITERS`` 29 of xc_domain_save): up to 30 passes, and zeros sent like other pages."""
+
+VMOTION = Parameters(full_passes=True, pull_rest=True, stale_bitmap=True, discard_us=0.0, chunk_mib=math.inf)
+"""vMotion as its makers describe it: passes of pre-copy until the rest can be sent in half a second
+(``max_downtime_ms=500``); then the state of the devices and the bitmap of what is missing, 32 KiB for each GiB, and the
+guest goes on on the target, where the rest follows on demand. Take `Options` with mode hybrid, as many passes as
+`most_passes`, and `stun`.
+"""
+
 LAB_TCG = Parameters(
     goodput=0.90,
     stream_limit_mbit_s=900.0,
@@ -256,15 +331,21 @@ LAB_TCG = Parameters(
     prepare_s=0.45,
     prepare_rtts=10.0,
     switchover_ms=60.0,
-    resident_extra_mib=28.0,
+    resident_extra_mib=29.0,
+    resident_extra_boot_mib=90.0,
+    resident_extra_postcopy_mib=15.0,
+    fault_lead_mib=0.35,
+    multifd_rtts=3.0,
+    multifd_queue_mib=1.5,
     linear_dirtying=True,
 )
 """The lab's hosts: QEMU 10.0 with TCG and libvirt 11.3 on two shared cores, lines emulated in user space, big buffers.
 
 Tuned on the cases 3, 5, 7, 9 and 11 of data/lab/migrations.csv and rounded; the lab's guest writes to its working set
-in order. The even cases are kept for testing (tests/published/test_lab.py). Resident size holds 28 MiB of translated
-code; a guest that has not moved since it was started has another 55 MiB of touched pages that are zero. On a machine
-with twice the load one thread sent 840 Mbit/s and an idle guest stood still 50 ms longer.
+in order. The even cases are kept for testing (tests/published/test_lab.py). Resident size holds 29 MiB of the emulator's own
+and of huge pages filled in part, half of that where the guest came by post-copy, 61 MiB more where it was booted. What
+stands for multifd is from data/lab-large. On a machine with twice the load one thread sent 840 Mbit/s and an idle guest
+stood still 50 ms longer.
 """
 
 G5K = Parameters(stream_limit_mbit_s=890.0, prepare_s=0.0)

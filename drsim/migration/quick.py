@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drsim.errors import PlanError, Problem
 from drsim.migration.automaton import ONE_PAGE_MIB, PATIENCE
 from drsim.migration.estimate import Costs, Guests, copy_disks, slow_start, tcp_limit
 from drsim.migration.guest import wire_of_data
@@ -42,7 +43,21 @@ def quick(
     -----
     Within 2 % of it in total time where both say that a migration converges. `Costs.rounds` counts at most the passes
     taken by the recurrence, the last one included, and one for the rest.
+
+    Raises
+    ------
+    PlanError
+        For parameters that stop at a fixed number of dirty pages (Xen).
     """
+    if parameters.stop_pages:
+        raise PlanError(
+            Problem(
+                place="migration parameters",
+                field="stop_pages",
+                expected="passes down to a fixed number of dirty pages have no closed form here.",
+                remedy="Call drsim.migration.estimate.",
+            )
+        )
     n = guests.memory_mib.size
     columns = [
         np.ascontiguousarray(np.broadcast_to(np.asarray(value, dtype=np.float64), (n,)))
@@ -56,6 +71,7 @@ def quick(
         total_time_s=np.concatenate([part.total_time_s for part in parts]),
         downtime_ms=np.concatenate([part.downtime_ms for part in parts]),
         sent_mib=np.concatenate([part.sent_mib for part in parts]),
+        client_gap_ms=np.concatenate([part.client_gap_ms for part in parts]),
         rounds=np.concatenate([part.rounds for part in parts]),
         converges=np.concatenate([part.converges for part in parts]),
     )
@@ -169,6 +185,7 @@ def _block(
     return Costs(
         total_time_s=time + memory_s + downtime + p.confirm_s + p.confirm_rtts * rtt,
         downtime_ms=downtime * 1e3,
+        client_gap_ms=(downtime + rtt / 2.0) * 1e3 + p.client_ms,
         sent_mib=sent + left,
         rounds=passes + (more > 0.0) + 1,
         converges=ready & ~stuck,

@@ -1,4 +1,4 @@
-"""Slowing a guest down until its memory can be sent: QEMU's auto-converge and dirty limit."""
+"""Slowing a guest down until its memory can be sent: QEMU's auto-converge and dirty limit, vMotion's stun."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Throttle:
         self._limit_mib_s = math.inf
         if options.dirty_limit_mib_s is not None:
             self._limit_mib_s = options.dirty_limit_mib_s * guest.vcpus
-        self._tick_s = parameters.throttle_sync_s if options.throttles and parameters.throttle_sync_s else math.inf
+        ticks = options.throttles and not options.stun and parameters.throttle_sync_s > 0.0
+        self._tick_s = parameters.throttle_sync_s if ticks else math.inf
         self._looks = 0
         self._counted_s = 0.0
         self._dirtied_mib = 0.0
@@ -61,6 +62,8 @@ class Throttle:
         """Whether no step is left."""
         if self._options.auto_converge:
             return self.held >= self._p.throttle_most - 1e-9
+        if self._options.stun:
+            return False
         return self._options.dirty_limit_mib_s is None or self.pace < 1.0
 
     def tick(self, looks: int) -> bool:
@@ -83,6 +86,12 @@ class Throttle:
             Memory sent up to now, MiB on the wire.
         """
         self._dirtied_mib += dirtied_mib
+        if self._options.stun:
+            allowed_mib = self._p.stun_share * (sent_mib - self._sent_mib)
+            if dirtied_mib > allowed_mib > 0.0:
+                self.pace *= allowed_mib / dirtied_mib
+            self._sent_mib = sent_mib
+            return
         if not self._options.throttles or memory_s - self._counted_s <= self._p.throttle_count_s:
             return
         if self._dirtied_mib > self._p.throttle_trigger * (sent_mib - self._sent_mib):

@@ -62,6 +62,8 @@ class Knob:
 
 ALWAYS = (
     Knob(name="resident_extra_mib", scale=100.0, tells="traffic of quiet guests"),
+    Knob(name="resident_extra_boot_mib", scale=100.0, tells="traffic of guests that had not moved before"),
+    Knob(name="resident_extra_postcopy_mib", scale=100.0, tells="traffic of guests that had come by post-copy"),
     Knob(name="stream_limit_mbit_s", scale=1000.0, tells="time on fast lines", limits=True),
     Knob(name="goodput", scale=1.0, tells="time on slow lines", most=1.0),
     Knob(name="prepare_s", scale=1.0, tells="time of small guests"),
@@ -77,6 +79,13 @@ FAR = (
 POSTCOPY = (
     Knob(name="postcopy_ms", scale=10.0, tells="downtime of post-copy"),
     Knob(name="postcopy_resume_s", scale=0.1, tells="downtime of post-copy"),
+    Knob(name="serve_pages", scale=100.0, tells="a client's silence after post-copy"),
+    Knob(name="serve_written_pages", scale=20.0, tells="a client's silence after hybrids"),
+    Knob(name="fault_lead_mib", scale=0.3, tells="a client's silence after post-copy on slow lines"),
+)
+MULTIFD = (
+    Knob(name="multifd_rtts", scale=3.0, tells="downtime with multifd over lines with latency"),
+    Knob(name="multifd_queue_mib", scale=1.0, tells="downtime with multifd"),
 )
 TLS = (Knob(name="tls_mbit_s", scale=10_000.0, tells="time with TLS", limits=True),)
 ZSTD = (
@@ -86,7 +95,7 @@ ZSTD = (
 XBZRLE = (Knob(name="xbzrle_ratio", scale=0.3, tells="traffic with xbzrle", most=1.0),)
 TUNNEL = (Knob(name="tunnel_limit_mbit_s", scale=1_000.0, tells="time of tunnelled migrations", limits=True),)
 
-KNOBS = (*ALWAYS, *FAR, *POSTCOPY, *TLS, *ZSTD, *XBZRLE, *TUNNEL)
+KNOBS = (*ALWAYS, *FAR, *POSTCOPY, *MULTIFD, *TLS, *ZSTD, *XBZRLE, *TUNNEL)
 """All constants that migrations can tell."""
 
 
@@ -96,6 +105,7 @@ def knobs(observations: Sequence[Observation]) -> tuple[Knob, ...]:
     for wanted, some in (
         (any(one.path.rtt_ms > 0.0 for one in observations), FAR),
         (any(one.options.postcopy for one in observations), POSTCOPY),
+        (any(one.options.parallel_connections for one in observations), MULTIFD),
         (any(one.options.tls for one in observations), TLS),
         (any(one.options.compression == "zstd" for one in observations), ZSTD),
         (any(one.options.compression == "xbzrle" for one in observations), XBZRLE),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from drsim.errors import DataError, Problem
-from drsim.inventory import PageClass, VmState
+from drsim.inventory import Arrival, PageClass, VmState
 from executor.hypervisor.libvirt_domain import DomainConfig
 
 NETWORK_POOLS = frozenset({"netfs", "rbd", "iscsi", "iscsi-direct", "gluster", "sheepdog"})
@@ -88,6 +88,8 @@ class GuestReading:
         State.
     incoming : bool
         Whether this copy is being made by a migration.
+    arrived : {"boot", "migration"} or None
+        How it came to its host.
     cpu_cores, resident_mib : float or None
         Measured CPU use, cores; resident size of its process, MiB.
     disks : mapping of str to DiskReading
@@ -99,6 +101,7 @@ class GuestReading:
     config: DomainConfig
     state: VmState
     incoming: bool = False
+    arrived: Arrival | None = None
     cpu_cores: float | None = None
     resident_mib: float | None = None
     disks: Mapping[str, DiskReading] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from drsim.errors import DataError
-from drsim.inventory import PageClass, VmState
+from drsim.inventory import Arrival, PageClass, VmState
 from drsim.units import MIB
 from executor.hypervisor.libvirt_connect import load_libvirt, message, open_connection
 from executor.hypervisor.libvirt_domain import DomainConfig, parse_domain
@@ -96,6 +96,17 @@ def plain_state(domain: Any) -> VmState:
         libvirt.VIR_DOMAIN_CRASHED: "stopped",
     }
     return states.get(domain.state()[0], "unknown")
+
+
+def arrival(domain: Any) -> Arrival | None:
+    """Return how a running domain came to its host, as far as its daemon knows; it does not tell which way it moved."""
+    libvirt = load_libvirt()
+    reasons: dict[int, Arrival] = {
+        libvirt.VIR_DOMAIN_RUNNING_BOOTED: "boot",
+        libvirt.VIR_DOMAIN_RUNNING_MIGRATED: "migration",
+    }
+    state, reason = domain.state()
+    return reasons.get(reason) if state == libvirt.VIR_DOMAIN_RUNNING else None
 
 
 def domain_state(domain: Any) -> tuple[VmState, bool, bool]:
@@ -205,6 +216,7 @@ class _Reader:
             config=config,
             state=state,
             incoming=incoming,
+            arrived=self._try(lambda: arrival(domain)),
             cpu_cores=cpu,
             resident_mib=resident / 1024 if resident and state != "stopped" else None,
             disks=self._disks(domain, config, before, after, seconds),
