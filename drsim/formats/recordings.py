@@ -78,7 +78,7 @@ def _observation(row: dict[str, Any]) -> Observation:
             vcpus=int(known("vcpus", 1) or 1),
             memory_mib=int(row["memory_mib"]),
             memory_used_mib=known("memory_used_mib"),
-            arrived=None if pd.isna(row.get("arrived", None)) else row["arrived"],
+            arrived=None if pd.isna(row.get("arrived")) else row["arrived"],
             dirty=(dirty,),
         ),
         path=Path(

@@ -7,18 +7,9 @@ from drsim.migration.disks import copied_disks
 from drsim.migration.estimate import Costs, Guests, estimate
 from drsim.migration.observation import MEASURES, Observation, foresee
 from drsim.migration.options import Compression, Options
-from drsim.migration.parameters import (
-    DEFAULT,
-    G5K,
-    LAB_TCG,
-    SIMGRID,
-    THREAD_CORES,
-    VMOTION,
-    XEN,
-    XEN_2005,
-    Parameters,
-)
+from drsim.migration.parameters import DEFAULT, THREAD_CORES, Parameters
 from drsim.migration.predict import TracePoint, draws, predict, prediction, trace
+from drsim.migration.presets import G5K, LAB_TCG, SIMGRID, VMOTION, XEN, XEN_2005
 from drsim.migration.quick import quick
 from drsim.migration.table import Entry, table
 

@@ -24,7 +24,7 @@ from drsim.migration.leg import Leg, net_rate, wait_s
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
 from drsim.migration.postcopy import Pull, blackout_s, missing_pages, pull, silence_s, waking_s
-from drsim.migration.rates import rates, slow_start_s
+from drsim.migration.rates import joining, rates, slow_start_s
 from drsim.migration.throttle import Throttle
 from drsim.topology import Path
 from drsim.units import MIB, PAGE_BYTES
@@ -476,19 +476,11 @@ class Migration:
             # The push is under way before the guest runs on the target.
             self.downtime_s += float(waking_s(rtt_s, p))
         else:
-            joining_s, queued_s = self._joining_s()
+            joining_s, queued_s = joining(self._rates, p, self._options)
             self._left_s = p.switchover_ms / 1e3 + p.switchover_rtts * rtt_s + joining_s
             self.downtime_s += queued_s  # it stopped that much earlier than its data was out
             own_s = max(0.0, p.switchover_ms - p.libvirt_ms) / 1e3 + joining_s + queued_s
             self.qemu_downtime_s += own_s + min(p.qemu_rtts, p.switchover_rtts) * rtt_s
-
-    def _joining_s(self) -> tuple[float, float]:
-        """Time until the channels of multifd are joined, and for which they send what was counted as sent before."""
-        p, options = self._parameters, self._options
-        if not options.parallel_connections:
-            return 0.0, 0.0
-        held_mib = p.multifd_queue_mib * options.channels
-        return p.multifd_rtts * self._rates.rtt_s, held_mib / self._rates.stream_mib_s
 
     def _arrived(self) -> None:
         """All memory has followed: what the guest went through meanwhile."""

@@ -88,7 +88,7 @@ def silence_s(
     p = parameters
     page_s = np.asarray(rtt_s) + p.fault_ms / 1e3 + (p.fault_lead_mib + PAGE_BYTES / MIB) / np.asarray(rate_mib_s)
     push = np.maximum(np.asarray(push_s, dtype=np.float64) - waking_s(rtt_s, p), 1e-9)
-    silent: NDArray[np.float64] = -push * np.expm1(-pages * page_s / push)
+    silent: NDArray[np.float64] = -push * np.expm1(-np.asarray(pages) * page_s / push)
     return silent
 
 

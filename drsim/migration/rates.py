@@ -104,6 +104,14 @@ def sender_mbit_s(parameters: Parameters, options: Options) -> float:
     return min(options.channels / time_s, limit)
 
 
+def joining(limits: Rates, parameters: Parameters, options: Options) -> tuple[float, float]:
+    """Return how long joining the channels of multifd takes, and sending what they were said to have sent, seconds."""
+    if not options.parallel_connections:
+        return 0.0, 0.0
+    held_mib = parameters.multifd_queue_mib * options.channels
+    return parameters.multifd_rtts * limits.rtt_s, held_mib / limits.stream_mib_s
+
+
 def slow_start_s(rate_mib_s: float, rtt_s: float, data_mib: float, parameters: Parameters) -> float:
     """Return the time that TCP's slow start adds to sending `data_mib` at `rate_mib_s`, seconds.
 

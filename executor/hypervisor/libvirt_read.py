@@ -98,14 +98,13 @@ def plain_state(domain: Any) -> VmState:
     return states.get(domain.state()[0], "unknown")
 
 
-def arrival(domain: Any) -> Arrival | None:
+def arrival(state: int, reason: int) -> Arrival | None:
     """Return how a running domain came to its host, as far as its daemon knows; it does not tell which way it moved."""
     libvirt = load_libvirt()
     reasons: dict[int, Arrival] = {
         libvirt.VIR_DOMAIN_RUNNING_BOOTED: "boot",
         libvirt.VIR_DOMAIN_RUNNING_MIGRATED: "migration",
     }
-    state, reason = domain.state()
     return reasons.get(reason) if state == libvirt.VIR_DOMAIN_RUNNING else None
 
 
@@ -208,7 +207,7 @@ class _Reader:
         dirty: dict[str, tuple[PageClass, ...]],
     ) -> GuestReading:
         state, incoming, _ = self._try(lambda: domain_state(domain)) or ("unknown", False, False)
-        cpu = None
+        told, cpu = self._try(domain.state), None
         if state == "running" and "cpu.time" in before and "cpu.time" in after:
             cpu = max(0.0, (after["cpu.time"] - before["cpu.time"]) / 1e9 / seconds)
         resident = after.get("balloon.rss")
@@ -216,7 +215,7 @@ class _Reader:
             config=config,
             state=state,
             incoming=incoming,
-            arrived=self._try(lambda: arrival(domain)),
+            arrived=None if told is None else arrival(*told),
             cpu_cores=cpu,
             resident_mib=resident / 1024 if resident and state != "stopped" else None,
             disks=self._disks(domain, config, before, after, seconds),

@@ -51,8 +51,8 @@ def other_cores(before: Snapshot, after: Snapshot) -> float:
     passed_s = after.at_s - before.at_s
     if passed_s <= 0.0:
         return 0.0
-    # Seen on a virtual machine (Linux 6.18): half a core more was counted as used than its two cores had beside what was
-    # counted as idle. What was not idle is then nearer to the truth.
+    # Seen on a virtual machine (Linux 6.18): half a core more was counted as used than its two cores had beside what
+    # was counted as idle. What was not idle is then nearer to the truth.
     not_idle_s = passed_s * (os.cpu_count() or 1) - (after.idle_s - before.idle_s)
     used_s = min(after.all_s - before.all_s, not_idle_s)
     return max(0.0, used_s - (after.lab_s - before.lab_s)) / passed_s
