@@ -18,7 +18,7 @@ from drsim.plan import Prediction
 from drsim.topology import Path
 from drsim.units import About
 
-FOLDS = 5
+FOLDS = 10
 """Parts into which cells are dealt; each is predicted with what was tuned on the others."""
 
 
