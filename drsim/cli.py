@@ -20,6 +20,7 @@ from rich.console import Console
 from drsim.cli_explain import explain, front
 from drsim.cli_migration import ParametersOption, calibrate, parameters
 from drsim.cli_operate import operate
+from drsim.cli_simulate import simulate
 from drsim.errors import DrsimError
 from drsim.version import __version__
 
@@ -217,50 +218,6 @@ def show(
         console().print(plan_view(read, all_moves=all_moves))
 
 
-@app.command()
-def simulate(
-    plan: PlanArgument,
-    parameters: ParametersOption = None,
-    replications: Annotated[int, typer.Option(min=0, help="Play it so often with what is not known drawn anew.")] = 0,
-    window: Annotated[float | None, typer.Option(min=0, help="Minutes that there are for it.")] = None,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Play a plan on its network: start, end, downtime and traffic of every move; how surely it fits its window."""
-    from drsim.formats import read_calibration, read_plan
-    from drsim.planner import simulate_plan
-    from drsim.show import chances_view, simulation_view
-
-    read, calibration = read_plan(plan), read_calibration(parameters or "default")
-    if replications and read.moves:
-        from drsim.simulate import replicate
-
-        drawn = replicate(
-            read.inventory,
-            read.moves,
-            read.policy.limits,
-            calibration,
-            replications=replications,
-            seed=seed,
-            processes=-1,
-        )
-        if as_json:
-            ends = {f"p{percent}": drawn.makespan_percentile_s(percent) for percent in (5, 50, 95)}
-            chance = None if window is None else drawn.chance_within(window * 60.0)
-            print_json({"replications": replications, "makespan_s": ends, "chance_within_window": chance})
-        else:
-            console().print(chances_view(drawn, None if window is None else window * 60.0))
-        return
-    if window is not None:
-        raise DrsimError("--window asks for a probability: add --replications, e.g. --replications 1000.")
-    played = simulate_plan(read, calibration.parameters)
-    if as_json:
-        moves = {move: asdict(prediction) for move, prediction in played.predictions.items()}
-        print_json({"makespan_s": played.makespan_s, "moves": moves})
-    else:
-        console().print(simulation_view(played, read.moves))
-
-
 @app.command("what-if")
 def what_if(
     inventory: InventoryArgument,
@@ -316,6 +273,7 @@ def schema(
 
 app.command()(front)
 app.command()(explain)
+app.command()(simulate)
 app.command()(operate)
 app.command()(calibrate)
 app.command()(parameters)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 
 def operate(
@@ -29,6 +26,9 @@ def operate(
         Path | None,
         typer.Option(help="Table of moves that really happened (time_s, vm, host), lived through beside the balancer."),
     ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option(help="add:COUNT:LIKE: what if the balancer had more hosts as well; repeat.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write tables and figures into this folder.")] = None,
     seed: Annotated[int, typer.Option(help="Same input and seed: same days.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
@@ -36,12 +36,13 @@ def operate(
     """Let the estate live through days: with nobody in charge, and with a balancer."""
     from drsim import check
     from drsim.cli import console, print_json, read_estate
-    from drsim.errors import InventoryError, PolicyError
-    from drsim.formats import read_demand
+    from drsim.cli_progress import progress
+    from drsim.errors import DrsimError, InventoryError, PolicyError
+    from drsim.formats import read_demand, write_tables
     from drsim.show import operations_view
     from drsim.simulate.operate import Watch
     from drsim.simulate.operate import operate as live
-    from drsim.whatif import balancer, parse_happening, read_moved, restarter
+    from drsim.whatif import AddHosts, apply_all, balancer, parse_change, parse_happening, read_moved, restarter
     from drsim.workload import Demand
 
     estate, rules = read_estate(inventory, policy)
@@ -52,6 +53,12 @@ def operate(
     wanted = (
         read_demand(demand) if demand else Demand.daily(estate, days=days, seed=seed, growth_per_day=growth / 100.0)
     )
+    changes = tuple(parse_change(text) for text in change or [])
+    for one in changes:
+        if not isinstance(one, AddHosts):
+            raise DrsimError(
+                f"--change '{one}': expected add:COUNT:LIKE; hosts are lost by --happening fail:HOST@00:00."
+            )
     happenings = [one for text in happening or [] for one in parse_happening(text, rules)]
     common: dict[str, Any] = {"restart": restarter(rules), "limits": rules.limits}
     led = {"planner": balancer(rules, above=above, seed=seed), "every_s": every * 60.0, "watch": Watch(cpu_share=above)}
@@ -59,40 +66,26 @@ def operate(
     if moved:
         lives["as it happened"] = {"happenings": [*happenings, *read_moved(moved)]}
     lives["balancer"] = {"happenings": happenings, **led}
+    estates = dict.fromkeys(lives, estate)
+    if changes:
+        name = f"balancer, {', '.join(str(one) for one in changes)}"
+        lives[name], estates[name] = lives["balancer"], apply_all(changes, estate)
     operations = {}
-    with _progress() as bar:
+    with progress() as begin:
         for name, orders in lives.items():
-            task = bar.add_task(name, total=1.0)
-
-            def tell(share: float, task: TaskID = task) -> None:
-                bar.update(task, completed=share)
-
-            operations[name] = live(estate, wanted, on_progress=tell, **orders, **common)
-            bar.update(task, completed=1.0)
+            operations[name] = live(estates[name], wanted, on_progress=begin(name), **orders, **common)
     if out:
-        from drsim.report import draw_heatmap, draw_links, draw_migrations
+        from drsim.report import draw_heatmap, draw_links, draw_migrations, write_svg
 
         for name, operation in operations.items():
-            folder = out / name.replace(" ", "-")
-            folder.mkdir(parents=True, exist_ok=True)
-            for table, frame in operation.to_frames().items():
-                frame.to_parquet(folder / f"{table}.parquet")
-            draw_heatmap(operation).savefig(folder / "hosts.svg")
-            draw_migrations(operation).savefig(folder / "migrations.svg")
-            draw_links(operation.link_use).savefig(folder / "links.svg")
+            folder = out / name.replace(",", "").replace(" ", "-")
+            write_tables(operation.to_frames(), folder)
+            write_svg(draw_heatmap(operation), folder / "hosts.svg")
+            write_svg(draw_migrations(operation), folder / "migrations.svg")
+            write_svg(draw_links(operation.link_use), folder / "links.svg")
     if as_json:
         print_json({name: operation.summary() for name, operation in operations.items()})
     else:
         console().print(operations_view(operations))
         if out:
             console().print(f"Tables and figures are in {out}.")
-
-
-def _progress() -> Progress:
-    """Make bars on the standard error, gone in the end; none if that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:>16}"), BarColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -28,9 +28,16 @@ StorageKind = Literal["local", "shared_fs", "nfs", "iscsi", "ceph", "other"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A place: a data centre, a room, a cluster; hosts of one site share a non-blocking switch."""
+    """A place: a data centre, a room, a cluster; hosts of one site share a non-blocking switch if none is named."""
 
-    name: Annotated[Name, About("Name of the site, unique among sites and hosts.")]
+    name: Annotated[Name, About("Name of the site, unique among sites, switches and hosts.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A switch inside or between sites, non-blocking itself: a leaf, a spine, that of a network for migrations only."""
+
+    name: Annotated[Name, About("Name of the switch, unique among sites, switches and hosts.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +46,16 @@ class HostNic:
 
     name: Annotated[Name, About("Name of the card on its host, e.g. eno1.")]
     rate_mbit_s: Annotated[float, Gt(0), About("Line rate, each direction.", "Mbit/s")]
-    carries_migration: Annotated[bool, About("Whether migration traffic uses this card.")] = True
+    carries_migration: Annotated[
+        bool,
+        About(
+            "Whether migration traffic uses this card. The fastest ones of a host on one switch are bonded: one "
+            "connection gets one card, several share them all."
+        ),
+    ] = True
+    switch: Annotated[Name | None, About("The switch that it is plugged in; by default that of the host's site.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,13 +198,16 @@ class Vm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A line between two sites, both directions alike; migrations between the sites share it."""
+    """A line between two sites or switches, both directions alike; migrations that cross it share it."""
 
-    a: Annotated[Name, About("One end: a site.")]
-    b: Annotated[Name, About("The other end: a site.")]
+    a: Annotated[Name, About("One end: a site or a switch.")]
+    b: Annotated[Name, About("The other end: a site or a switch.")]
     bandwidth_mbit_s: Annotated[float, Gt(0), About("Rate of the line, each direction.", "Mbit/s")]
     rtt_ms: Annotated[float, Ge(0), About("Round-trip time.", "ms")] = 0.0
     loss: Annotated[float, Ge(0), Le(1), About("Packets lost, as a fraction.")] = 0.0
+    other_mbit_s: Annotated[
+        float, Ge(0), About("Traffic of others, in the busier direction; migrations get what it leaves.", "Mbit/s")
+    ] = 0.0
 
     @property
     def name(self) -> str:
@@ -207,7 +226,8 @@ class Inventory:
     datastores: Annotated[tuple[Datastore, ...], About("Datastores.")] = ()
     networks: Annotated[tuple[Network, ...], About("Networks.")] = ()
     vms: Annotated[tuple[Vm, ...], About("Guests.")] = ()
-    links: Annotated[tuple[Link, ...], About("Lines between sites.")] = ()
+    links: Annotated[tuple[Link, ...], About("Lines between sites and switches.")] = ()
+    switches: Annotated[tuple[Switch, ...], About("Switches; none if hosts of a site share a non-blocking one.")] = ()
 
     @cached_property
     def host_by_name(self) -> dict[str, Host]:

@@ -106,7 +106,7 @@ class Limits:
     cpu_headroom: Annotated[float, Ge(0), Le(0.95), About("Share of a host's cores to leave free.")] = 0.0
     memory_headroom: Annotated[float, Ge(0), Le(0.95), About("Share of a host's guest memory that is left free.")] = 0.0
     moves_per_host: Annotated[int, Ge(1), About("Migrations that one host sends or receives at once.")] = 2
-    moves_per_link: Annotated[int, Ge(1), About("Migrations that one link between sites carries at once.")] = 4
+    moves_per_link: Annotated[int, Ge(1), About("Migrations that one link carries at once.")] = 4
     moves_at_once: Annotated[int, Ge(1), About("Migrations under way at once in all.")] = 16
     max_moves: Annotated[int | None, Ge(0), About("Most moves that a plan may hold.")] = None
     max_downtime_ms: Annotated[float, Gt(0), About("Longest standstill of a guest that names none.", "ms")] = 300.0

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+import zlib
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from drsim.inventory import Host, Inventory
+from drsim.inventory import Host, Inventory, Link
 
 if TYPE_CHECKING:
     import networkx as nx
 
 DEFAULT_NIC_MBIT_S = 1000.0
 """Rate taken for a host whose cards are not known: gigabit Ethernet, the slowest card still sold in servers."""
+
+LEAST_FREE = 0.1
+"""Share of a line that migrations get however much others send. Assumption: connections of others yield a little."""
+
+HOP_NS = 1000
+"""Added to the way over each line, so that of two ways with equal round-trip times the shorter is taken."""
+
+NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,77 +39,165 @@ class Path:
         Narrowest of them.
     rtt_ms, loss : float
         Round-trip time; fraction of packets lost.
+    connection_mbit_s : float
+        Most that one connection gets: a card of a bond. Infinite where there are no bonds.
     """
 
     edges: tuple[str, ...]
     bandwidth_mbit_s: float
     rtt_ms: float
     loss: float
+    connection_mbit_s: float = math.inf
 
 
-def migration_rate_mbit_s(host: Host) -> float:
-    """Rate of the cards by which a host migrates, Mbit/s: the fastest of them."""
-    return max((nic.rate_mbit_s for nic in host.nics if nic.carries_migration), default=DEFAULT_NIC_MBIT_S)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bond:
+    """The cards by which a host migrates on one switch; one card is a bond, too.
+
+    Parameters
+    ----------
+    host : str
+        Whose.
+    node : str
+        Switch or site that they are plugged into.
+    label : str
+        What its lines are named after: the host, and the switch if the host migrates over several.
+    cards : int
+        How many.
+    card_mbit_s : float
+        Rate of each.
+    """
+
+    host: str
+    node: str
+    label: str
+    cards: int
+    card_mbit_s: float
+
+    @property
+    def rate_mbit_s(self) -> float:
+        """Rate of all of them."""
+        return self.cards * self.card_mbit_s
+
+
+def bonds(host: Host) -> tuple[Bond, ...]:
+    """Return the cards by which a host migrates, one bond a switch: the fastest there, for only equal cards bond."""
+    rates: dict[str, list[float]] = defaultdict(list)
+    for nic in host.nics:
+        if nic.carries_migration:
+            rates[nic.switch or host.site].append(nic.rate_mbit_s)
+    if not rates:
+        rates[host.site].append(DEFAULT_NIC_MBIT_S)
+    return tuple(
+        Bond(
+            host=host.name,
+            node=node,
+            label=host.name if len(rates) == 1 else f"{host.name}@{node}",
+            cards=found.count(max(found)),
+            card_mbit_s=max(found),
+        )
+        for node, found in sorted(rates.items())
+    )
+
+
+def free_mbit_s(link: Link) -> float:
+    """Return what a line has for migrations in either direction."""
+    return max(link.bandwidth_mbit_s - link.other_mbit_s, LEAST_FREE * link.bandwidth_mbit_s)
 
 
 class Topology:
     """Paths between the hosts of an inventory.
 
-    Hosts of one site share a non-blocking switch: a migration within the site crosses the two cards only. Between
-    sites it takes the links with the least round-trip time.
+    Sites and switches are nodes of one graph, whatever its shape, and do not block. Between two nodes a migration takes
+    the way with the least round-trip time, then the fewest lines; where several are equal, as over the spines of a
+    leaf-spine network, each pair of hosts keeps to one of them, spread as hashing switches do. A host with cards on
+    several switches uses those from which the target is reached at the highest rate.
 
     Parameters
     ----------
     inventory : Inventory
-        Checked (`drsim.check`): every site exists.
+        Checked (`drsim.check`): every site and switch exists.
     """
 
     def __init__(self, inventory: Inventory) -> None:
-        self._hosts = inventory.host_by_name
         self._links = inventory.links
+        self._bonds = {host.name: bonds(host) for host in inventory.hosts}
         self.capacity_mbit_s: dict[str, float] = {}
-        for host in inventory.hosts:
-            rate = migration_rate_mbit_s(host)
-            self.capacity_mbit_s[f"{host.name}>"] = rate
-            self.capacity_mbit_s[f">{host.name}"] = rate
+        for mine in self._bonds.values():
+            for bond in mine:
+                self.capacity_mbit_s[f"{bond.label}>"] = bond.rate_mbit_s
+                self.capacity_mbit_s[f">{bond.label}"] = bond.rate_mbit_s
         for link in inventory.links:
-            self.capacity_mbit_s[f"{link.a}->{link.b}"] = link.bandwidth_mbit_s
-            self.capacity_mbit_s[f"{link.b}->{link.a}"] = link.bandwidth_mbit_s
+            self.capacity_mbit_s[f"{link.a}->{link.b}"] = free_mbit_s(link)
+            self.capacity_mbit_s[f"{link.b}->{link.a}"] = free_mbit_s(link)
         self._paths: dict[tuple[str, str], Path | None] = {}
+        self._before: dict[str, dict[str, list[str]]] = {}
 
     @cached_property
     def _graph(self) -> nx.Graph[str]:
         import networkx as nx
 
         graph: nx.Graph[str] = nx.Graph()
-        graph.add_nodes_from(host.site for host in self._hosts.values())
+        graph.add_nodes_from(bond.node for mine in self._bonds.values() for bond in mine)
         for link in self._links:
-            # One microsecond a hop, so that of two ways with equal round-trip times the shorter is taken.
-            graph.add_edge(link.a, link.b, weight=link.rtt_ms + 1e-3, link=link)
+            # Whole numbers: equal ways must be equal however their parts are added up.
+            graph.add_edge(link.a, link.b, weight=HOP_NS + round(link.rtt_ms * NS_PER_MS), link=link)
         return graph
 
+    def station(self, host: str) -> tuple[str, ...]:
+        """Return where a host is plugged in: from hosts of one station the same hosts are reached."""
+        return tuple(bond.node for bond in self._bonds[host])
+
     def path(self, source: str, target: str) -> Path | None:
-        """Return what lies between two hosts, or None if no links join their sites."""
+        """Return what lies between two hosts, or None if nothing joins them."""
         key = (source, target)
         if key not in self._paths:
-            self._paths[key] = self._find(source, target)
+            found = [
+                path
+                for mine in self._bonds[source]
+                for its in self._bonds[target]
+                if (path := self._between(mine, its)) is not None
+            ]
+            self._paths[key] = min(found, key=lambda path: (-path.bandwidth_mbit_s, path.rtt_ms), default=None)
         return self._paths[key]
 
-    def _find(self, source: str, target: str) -> Path | None:
-        a, b = self._hosts[source].site, self._hosts[target].site
-        edges, rtt_ms, kept = [f"{source}>"], 0.0, 1.0
-        if a != b:
-            import networkx as nx
-
-            try:
-                sites = nx.shortest_path(self._graph, a, b, weight="weight")
-            except (nx.NetworkXNoPath, nx.NodeNotFound):
+    def _between(self, source: Bond, target: Bond) -> Path | None:
+        edges, rtt_ms, kept = [f"{source.label}>"], 0.0, 1.0
+        if source.node != target.node:
+            links = self._way(source, target)
+            if links is None:
                 return None
-            for here, there in itertools.pairwise(sites):
-                link = self._graph.edges[here, there]["link"]
+            here = source.node
+            for link in links:
+                there = link.b if link.a == here else link.a
                 edges.append(f"{here}->{there}")
                 rtt_ms += link.rtt_ms
                 kept *= 1.0 - link.loss
-        edges.append(f">{target}")
-        bandwidth = min(self.capacity_mbit_s[edge] for edge in edges)
-        return Path(edges=tuple(edges), bandwidth_mbit_s=bandwidth, rtt_ms=rtt_ms, loss=1.0 - kept)
+                here = there
+        edges.append(f">{target.label}")
+        return Path(
+            edges=tuple(edges),
+            bandwidth_mbit_s=min(self.capacity_mbit_s[edge] for edge in edges),
+            rtt_ms=rtt_ms,
+            loss=1.0 - kept,
+            connection_mbit_s=min((b.card_mbit_s for b in (source, target) if b.cards > 1), default=math.inf),
+        )
+
+    def _way(self, source: Bond, target: Bond) -> list[Link] | None:
+        """Return the lines from switch to switch, from the first to the last; None if there is no way."""
+        if source.node not in self._before:
+            import networkx as nx
+
+            # By each node, those before it on a shortest way.
+            before, _ = nx.dijkstra_predecessor_and_distance(self._graph, source.node)
+            self._before[source.node] = {node: sorted(those) for node, those in before.items()}
+        before = self._before[source.node]
+        if target.node not in before:
+            return None
+        draw, here, links = zlib.crc32(f"{source.host}>{target.host}".encode()), target.node, []
+        while here != source.node:
+            draw, chosen = divmod(draw, len(before[here]))
+            there = before[here][chosen]
+            links.append(self._graph.edges[there, here]["link"])
+            here = there
+        return links[::-1]

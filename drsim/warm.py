@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 
+from drsim.migration import Calibration
 from drsim.optimize import optimize
 from drsim.plan import Move
 from drsim.policy import Limits, Objective, Policy
-from drsim.simulate import simulate
+from drsim.simulate import replicate, simulate
 from drsim.simulate.compiled import PAYS_FROM
 from drsim.synthetic import cluster
 
 
 def warm() -> None:
-    """Balance a small cluster and play as many moves as the compiled lines pay from.
+    """Balance a small cluster and play as many moves as the compiled lines pay from, both ways.
 
     The machine code stays on disk beside the modules, or in the user's cache where those cannot be written.
     """
@@ -22,6 +23,7 @@ def warm() -> None:
     following = dict(itertools.pairwise([*small.host_by_name, small.hosts[0].name]))
     moves = [Move(id=vm.name, vm=vm.name, source=vm.host, target=following[vm.host], reason="") for vm in small.vms]
     simulate(small, moves, Limits())
+    replicate(small, moves, Limits(), Calibration(), replications=1)
 
 
 if __name__ == "__main__":

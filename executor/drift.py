@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drsim.inventory import Host, Inventory, Vm
 
@@ -170,11 +170,7 @@ def _links(planned: Inventory, now: Inventory) -> Iterator[Change]:
     present = {frozenset((link.a, link.b)): link for link in now.links}
     for link in planned.links:
         other = present.get(frozenset((link.a, link.b)))
-        if other is None or (link.bandwidth_mbit_s, link.rtt_ms, link.loss) != (
-            other.bandwidth_mbit_s,
-            other.rtt_ms,
-            other.loss,
-        ):
+        if other is None or replace(link, a=other.a, b=other.b) != other:
             is_ = "is gone" if other is None else f"is {other.bandwidth_mbit_s:g} Mbit/s, {other.rtt_ms:g} ms now"
             text = f"link {link.name}: was {link.bandwidth_mbit_s:g} Mbit/s, {link.rtt_ms:g} ms, {is_}."
             yield Change(subject=link.name, text=text, refuses=False)

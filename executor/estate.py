@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from drsim.errors import HypervisorError, InventoryError, Problem
-from drsim.inventory import Host, HostBridge, Inventory, Link, Network
+from drsim.inventory import Host, HostBridge, HostNic, Inventory, Link, Network
 from executor.hypervisor.libvirt_connect import check_uri
 
 _EXAMPLE = "Write it as in: hosts: [{name: h1, uri: 'qemu+ssh://root@h1/system', site: paris, nic_mbit_s: 10000}]."
@@ -31,6 +31,8 @@ class DeclaredHost:
         Where it stands and what it is.
     nic_mbit_s : float or None
         Rate of the card that carries migrations, Mbit/s.
+    nics : tuple of HostNic
+        Its cards, where there are several or they are plugged into switches; instead of `nic_mbit_s`.
     cores, memory_mib : int or None
         What guests may use, if it is not what the host reports.
     reserved_memory_mib : int
@@ -48,6 +50,7 @@ class DeclaredHost:
     rack: str | None = None
     tags: tuple[str, ...] = ()
     nic_mbit_s: float | None = None
+    nics: tuple[HostNic, ...] = ()
     cores: int | None = None
     memory_mib: int | None = None
     reserved_memory_mib: int = 0
@@ -69,7 +72,9 @@ class Estate:
     networks : tuple of str
         Bridges that every host has, connected to each other; if none is named they are inferred.
     links : tuple of Link
-        Lines between sites.
+        Lines between sites and switches.
+    switches : tuple of str
+        Switches.
     named : tuple of Network
         Networks whose bridge has another name on some hosts, or that only some hosts have; without hosts, all have it.
     """
@@ -78,6 +83,7 @@ class Estate:
     shared_paths: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
+    switches: tuple[str, ...] = ()
     named: tuple[Network, ...] = ()
 
 
@@ -106,11 +112,11 @@ def estate_of(inventory: Inventory) -> Estate:
         ),
         named=tuple(network for network in inventory.networks if network.exceptions),
         links=inventory.links,
+        switches=tuple(switch.name for switch in inventory.switches),
     )
 
 
 def _declared(host: Host) -> DeclaredHost:
-    rates = [nic.rate_mbit_s for nic in host.nics if nic.carries_migration]
     return DeclaredHost(
         name=host.name,
         uri=host.uri or "",
@@ -118,7 +124,7 @@ def _declared(host: Host) -> DeclaredHost:
         site=host.site,
         rack=host.rack,
         tags=host.tags,
-        nic_mbit_s=max(rates, default=None),
+        nics=host.nics,
         # Of a host that never answered the inventory holds stand-ins.
         cores=None if host.state == "unknown" else host.cores,
         memory_mib=None if host.state == "unknown" else host.memory_mib,
@@ -130,7 +136,7 @@ def _declared(host: Host) -> DeclaredHost:
 
 
 def read_hosts_file(path: Path) -> Estate:
-    """Read a hosts file (YAML): ``hosts``, and if wanted ``shared_paths``, ``networks`` and ``links``.
+    """Read a hosts file (YAML): ``hosts``, and if wanted ``shared_paths``, ``networks``, ``links`` and ``switches``.
 
     Raises
     ------
@@ -160,6 +166,7 @@ def read_hosts_file(path: Path) -> Estate:
             for i, item in enumerate(reader.items(data, "links", "top level"), 1)
             if (row := reader.record(Link, item, f"links {i}"))
         ),
+        switches=reader.words(data, "switches", "top level"),
     )
     names = [host.name for host in estate.hosts if host.name]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
@@ -258,10 +265,14 @@ class _Reader:
             return None
         if "tuple[str" in annotation:
             return self.words(item, key, record)
+        if "tuple[HostNic" in annotation:
+            cards = enumerate(self.items(item, key, record), 1)
+            rows = [self.record(HostNic, card, f"{record}, {key} {number}") for number, card in cards]
+            return tuple(row for row in rows if row is not None)
         if "bool" in annotation:
             good, wanted = isinstance(value, bool), "true or false"
         elif "float" in annotation or "int" in annotation:
-            least = 0 if key in ("rtt_ms", "loss", "reserved_memory_mib") else math.ulp(0.0)
+            least = 0 if key in ("rtt_ms", "loss", "other_mbit_s", "reserved_memory_mib") else math.ulp(0.0)
             whole = "float" not in annotation
             good = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
             good = good and math.isfinite(value) and value >= least and (key != "loss" or value <= 1)

@@ -16,6 +16,7 @@ from drsim.inventory import (
     Network,
     Site,
     StorageKind,
+    Switch,
     Vm,
     VmNic,
 )
@@ -127,9 +128,9 @@ class _Merge:
         vms = self._vms()
         self._hint_shared()
         self._assume_networks()
-        sites = dict.fromkeys(
-            [host.site for host in self._hosts] + [end for link in self._estate.links for end in (link.a, link.b)]
-        )
+        switches = self._estate.switches
+        ends = [end for link in self._estate.links for end in (link.a, link.b) if end not in switches]
+        sites = dict.fromkeys([host.site for host in self._hosts] + ends)
         inventory = Inventory(
             name=name,
             captured_at=captured_at,
@@ -139,6 +140,7 @@ class _Merge:
             networks=tuple(self._networks[key] for key in sorted(self._networks)),
             vms=tuple(vms),
             links=self._estate.links,
+            switches=tuple(Switch(name=name) for name in switches),
         )
         return inventory, tuple(dict.fromkeys(self._remarks)), tuple(self._silent)
 
@@ -429,7 +431,7 @@ def _host(declared: DeclaredHost, found: Host) -> Host:
         tags=declared.tags,
         uri=declared.uri,
         peer_uri=declared.peer_uri or declared.uri,
-        nics=() if rate is None else (HostNic(name="migration", rate_mbit_s=rate),),
+        nics=declared.nics or (() if rate is None else (HostNic(name="migration", rate_mbit_s=rate),)),
     )
 
 

@@ -7,15 +7,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from drsim.check.violation import SLACK
 from drsim.errors import Problem
 from drsim.inventory import Inventory
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 
 def problem(place: str, field: str | None, expected: str, remedy: str) -> Problem:
@@ -44,6 +41,7 @@ def _names(inventory: Inventory) -> Iterator[Problem]:
         "datastores": inventory.datastores,
         "networks": inventory.networks,
         "vms": inventory.vms,
+        "switches": inventory.switches,
     }
     for table, records in tables.items():
         for name, times in Counter(record.name for record in records).items():
@@ -69,13 +67,20 @@ def _names(inventory: Inventory) -> Iterator[Problem]:
                 f"vms {names}", "mac", f"{mac} is used {times} times.", "A MAC address belongs to one card only."
             )
     hosts = {host.name for host in inventory.hosts}
+    sites = {site.name for site in inventory.sites}
     for site in inventory.sites:
         if site.name in hosts:
             yield problem(f"sites {site.name!r}", "name", "a host has the same name.", "Rename the site.")
+    for switch in inventory.switches:
+        if switch.name in hosts | sites:
+            other = "host" if switch.name in hosts else "site"
+            place, said = f"switches {switch.name!r}", f"a {other} has the same name."
+            yield problem(place, "name", said, "Rename the switch.")
 
 
 def _references(inventory: Inventory) -> Iterator[Problem]:
     hosts, sites = set(inventory.host_by_name), {site.name for site in inventory.sites}
+    nodes = sites | {switch.name for switch in inventory.switches}
     stores = inventory.datastore_by_name
     networks = {network.name: set(network.hosts) for network in inventory.networks}
 
@@ -88,6 +93,9 @@ def _references(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.hosts:
         if host.site not in sites:
             yield unknown(f"hosts '{host.name}'", "site", "site", host.site, sites)
+        for card in host.nics:
+            if card.switch is not None and card.switch not in nodes:
+                yield unknown(f"hosts '{host.name}', card '{card.name}'", "switch", "switch", card.switch, nodes)
     for table, records in (("datastores", inventory.datastores), ("networks", inventory.networks)):
         for record in records:
             for name in record.hosts:
@@ -187,31 +195,22 @@ def _amounts(inventory: Inventory) -> Iterator[Problem]:
 
 
 def _links(inventory: Inventory) -> Iterator[Problem]:
-    if not inventory.links:
-        return
-    import networkx as nx
-
-    sites = {site.name for site in inventory.sites}
-    graph: nx.Graph[str] = nx.Graph()
+    nodes = {site.name for site in inventory.sites} | {switch.name for switch in inventory.switches}
+    joined: set[frozenset[str]] = set()
     for link in inventory.links:
-        place = f"links '{link.name}'"
+        place, ends = f"links '{link.name}'", frozenset((link.a, link.b))
         for field, end in (("a", link.a), ("b", link.b)):
-            if end not in sites:
-                yield problem(place, field, f"there is no site '{end}'.", "Links join sites: add it to sites.")
+            if end not in nodes:
+                remedy = "Links join sites and switches: add it to one of them."
+                yield problem(place, field, f"there is no site or switch '{end}'.", remedy)
         if link.a == link.b:
-            yield problem(place, "b", "both ends are the same site.", "Hosts of a site need no link: drop it.")
-        elif graph.has_edge(link.a, link.b):
-            yield problem(place, "b", "the two sites are joined twice.", "Keep one link, with the sum of the rates.")
-        else:
-            graph.add_edge(link.a, link.b)
-    for cycle in nx.cycle_basis(graph):
-        way = " -- ".join([*cycle, cycle[0]])
-        yield problem(
-            "links",
-            None,
-            f"cyclic links: {way}; the way of a migration is ambiguous.",
-            "Drop the link that is not used.",
-        )
+            yield problem(place, "b", "both ends are the same.", "Hosts of one switch need no link: drop it.")
+        elif ends in joined:
+            yield problem(place, "b", "the two are joined twice.", "Keep one link, with the sum of the rates.")
+        joined.add(ends)
+        if link.other_mbit_s > link.bandwidth_mbit_s:
+            said = f"{link.other_mbit_s:g} Mbit/s of others are more than the {link.bandwidth_mbit_s:g} of the line."
+            yield problem(place, "other_mbit_s", said, "Correct the measurement or bandwidth_mbit_s.")
 
 
 def _secrets(inventory: Inventory) -> Iterator[Problem]:

@@ -37,6 +37,8 @@ def unmovable(inventory: Inventory, policy: Policy, vm: Vm, target: Host, topolo
             return f"'{target.name}' has no network '{network.name}'"
     path = topology.path(source.name, target.name)
     if path is None:
+        if source.site == target.site:
+            return f"no line joins '{source.name}' to '{target.name}'"
         return f"no link joins site '{source.site}' to site '{target.site}'"
     if path.rtt_ms > policy.limits.max_rtt_ms:
         return (

@@ -10,6 +10,7 @@ from drsim.formats.plans import plan_from_json, plan_to_json, read_plan, write_p
 from drsim.formats.policies import read_policy, write_policy
 from drsim.formats.recordings import observations_of, read_recording, read_trail
 from drsim.formats.schemas import schema
+from drsim.formats.tables import write_tables
 from drsim.formats.text import write_text
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "write_placement",
     "write_plan",
     "write_policy",
+    "write_tables",
     "write_text",
 ]

@@ -30,6 +30,7 @@ NOUNS: dict[str, Any] = {
         inventory.VmNic,
         inventory.PageClass,
         inventory.Link,
+        inventory.Switch,
         policy.Policy,
         *typing.get_args(policy.Rule),
         policy.Limits,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ def _moved(plan: Plan, move_id: str, detail: dict[str, Any], at: str) -> Observa
     vm = plan.inventory.vm_by_name[move.vm]
     return Observation(
         vm=vm,
-        path=Path(edges=path.edges, bandwidth_mbit_s=path.bandwidth_mbit_s / crowd, rtt_ms=path.rtt_ms, loss=path.loss),
+        path=replace(path, bandwidth_mbit_s=path.bandwidth_mbit_s / crowd),
         max_downtime_ms=move.max_downtime_ms,
         bandwidth_mbit_s=move.bandwidth_mbit_s,
         copy_disks=move.copy_disks,

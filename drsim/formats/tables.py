@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path as File
 from typing import TYPE_CHECKING
 
@@ -34,3 +36,13 @@ def read_table(path: str | File, remedy: str) -> pd.DataFrame:
                 return pd.read_csv(place)
     except (OSError, ValueError, ImportError) as error:
         raise refuse(DataError, str(path), f"it cannot be read: {error}.", remedy) from error
+
+
+def write_tables(frames: Mapping[str, pd.DataFrame], folder: File) -> None:
+    """Write tables into a folder, a file each: Parquet, or CSV where that is not installed (``drsim[parquet]``)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        if find_spec("pyarrow"):
+            frame.to_parquet(folder / f"{name}.parquet")
+        else:
+            frame.to_csv(folder / f"{name}.csv", index=False)

@@ -23,26 +23,16 @@ from drsim.migration.guest import load
 from drsim.migration.leg import Leg, net_rate, wait_s
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
+from drsim.migration.plain import ONE_PAGE_MIB, PATIENCE, SOON_S
 from drsim.migration.postcopy import Pull, blackout_s, missing_pages, pull, silence_s, waking_s
 from drsim.migration.rates import joining, rates, slow_start_s
 from drsim.migration.throttle import Throttle
 from drsim.topology import Path
-from drsim.units import MIB, PAGE_BYTES
 
 Phase = Literal["prepare", "disks", "memory", "stalled", "switchover", "resume", "push", "confirm", "done"]
 
-PATIENCE = 20
-"""Passes to wait for the rest to fit, if it goes on shrinking as it did in the last one and the guest dirties memory
-faster than the shortest pass sends it: a guest that converges gets there in fewer, one that does not never does."""
-
 STALLED_S = 45.0
 """Time after which the executor gives up a migration whose passes get no shorter, at its last rung, seconds."""
-
-ONE_PAGE_MIB = PAGE_BYTES / MIB
-"""Less than this is nothing: QEMU's bitmap knows whole pages."""
-
-SOON_S = 1e-9
-"""Two instants closer than this are one."""
 
 
 class Migration:
@@ -171,6 +161,25 @@ class Migration:
     def done(self) -> bool:
         """Whether nothing is left to happen."""
         return self.phase == "done"
+
+    @property
+    def numbers(self) -> tuple[list[float], list[list[float]]] | None:
+        """What it is made of, and its page classes, as `drsim.migration.plain` has them; None if it is not plain."""
+        p, limits, options, bitmap = self._parameters, self._rates, self._options, self._bitmap
+        choices = options.postcopy or options.throttles or options.compression == "xbzrle" or self._load.disks
+        if choices or self._burst is not None or self._most_downtime_s is not None or self._switch_s != math.inf:
+            return None
+        joining_s, queued_s = joining(limits, p, options)
+        fixed = [
+            *(self._left_s, self._first_rate, self._later_rate, limits.line_mib_s, limits.stream_mib_s),
+            *(limits.cap_mib_s, self._max_downtime_s, bitmap.wire_mib, bitmap.other_mib, bitmap.other_wire),
+            *(self._load.data_wire, bitmap.chunks),
+            *(p.switchover_ms / 1e3 + p.switchover_rtts * limits.rtt_s + joining_s, queued_s),
+            p.confirm_s + p.confirm_rtts * limits.rtt_s,
+            *(p.window_s, p.turn_s, p.stop_lag_ms / 1e3, p.device_mib, float(p.most_passes), float(p.full_passes)),
+            p.stop_pages * ONE_PAGE_MIB,
+        ]
+        return fixed, bitmap.classes
 
     @property
     def on_target(self) -> bool:

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from drsim.errors import PlanError, Problem
 from drsim.inventory import Vm
-from drsim.migration.automaton import ONE_PAGE_MIB, PATIENCE, SOON_S
 from drsim.migration.guest import load, wire_of_data
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import DEFAULT, Parameters
+from drsim.migration.plain import ONE_PAGE_MIB, PATIENCE, SOON_S
 from drsim.migration.postcopy import blackout_s, missing_pages, silence_s, waking_s
 from drsim.migration.rates import sender_mbit_s
 from drsim.units import MIB, MIB_S_PER_MBIT_S, PAGE_BYTES

@@ -113,7 +113,8 @@ def expected(observations: Sequence[Observation], parameters: Parameters) -> Flo
 def _together(members: Sequence[Observation], p: Parameters, options: Options) -> Floats:
     again = np.repeat(np.arange(len(members)), PHASES)
     guests = Guests.of([one.vm for one in members], [one.copy_disks for one in members], p).take(again)
-    line = np.array([one.path.bandwidth_mbit_s for one in members])[again]
+    paths = [one.path for one in members]
+    line = np.array([min(path.bandwidth_mbit_s, path.connection_mbit_s * options.channels) for path in paths])[again]
     rtt_ms = np.array([one.path.rtt_ms for one in members])[again]
     cap = np.array([np.inf if one.bandwidth_mbit_s is None else one.bandwidth_mbit_s for one in members])[again]
     rate = np.minimum(np.minimum(line * p.goodput, p.stream_limit_mbit_s), cap) * MIB_S_PER_MBIT_S

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drsim.errors import PlanError, Problem
-from drsim.migration.automaton import ONE_PAGE_MIB, PATIENCE
 from drsim.migration.estimate import Costs, Guests, copy_disks, slow_start, tcp_limit
 from drsim.migration.guest import wire_of_data
 from drsim.migration.options import PLAIN
 from drsim.migration.parameters import DEFAULT, Parameters
+from drsim.migration.plain import ONE_PAGE_MIB, PATIENCE
 from drsim.units import MIB, MIB_S_PER_MBIT_S, PAGE_BYTES
 from drsim.workload.curve import swept_share_array
 

@@ -22,7 +22,7 @@ class Rates:
     stream_mib_s : float
         Most that memory reaches before any cap: line, threads, TCP window and loss.
     tcp_mib_s : float
-        Most that one TCP connection reaches (window, loss); infinite without latency.
+        Most that one TCP connection reaches (card of a bond, window, loss); infinite without bonds and latency.
     cap_mib_s : float
         What the bandwidth cap allows, its overshoot included; infinite without a cap.
     push_mib_s : float
@@ -47,7 +47,7 @@ def rates(
     Parameters
     ----------
     path : Path
-        For round-trip time and loss.
+        For round-trip time, loss and what one connection gets.
     bandwidth_mbit_s : float or None
         Cap given to the hypervisor.
     line_mbit_s : float
@@ -64,9 +64,9 @@ def rates(
     it describes loss-based congestion control (Reno, roughly CUBIC), not BBR.
     """
     rtt_s = path.rtt_ms / 1e3
-    tcp = math.inf
+    tcp = path.connection_mbit_s * parameters.goodput * MIB_S_PER_MBIT_S
     if rtt_s > 0.0:
-        tcp = parameters.tcp_window_mib / rtt_s
+        tcp = min(tcp, parameters.tcp_window_mib / rtt_s)
         if path.loss > 0.0:
             segment_mib = parameters.tcp_segment_bytes / MIB
             tcp = min(tcp, segment_mib / rtt_s * math.sqrt(1.5 / path.loss))

@@ -6,6 +6,7 @@ thousand rows. The truth is `drsim.check.unmovable`; a law in the tests holds th
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -94,9 +95,11 @@ class Reach:
         self._topology = Topology(inventory)
         self._index = {host.name: number for number, host in enumerate(inventory.hosts)}
         self._up = np.array([host.takes_guests for host in inventory.hosts], dtype=np.bool_)
-        self._site_of = np.array([host.site for host in inventory.hosts], dtype=object)
+        self._stations: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for number, host in enumerate(inventory.hosts):
+            self._stations[self._topology.station(host.name)].append(number)
         self._networks = {net.name: self._mask(net.hosts) for net in inventory.networks}
-        self._source_rows: dict[tuple[str, str, str | None], Bools] = {}
+        self._source_rows: dict[tuple[tuple[str, ...], str, str | None], Bools] = {}
         self._rows: dict[tuple[str, ...], Bools] = {}
 
     def _mask(self, hosts: Iterable[str]) -> Bools:
@@ -114,15 +117,14 @@ class Reach:
         return row
 
     def _from(self, source: Host) -> Bools:
-        key = (source.site, source.arch, source.cpu_model)
+        station = self._topology.station(source.name)
+        key = (station, source.arch, source.cpu_model)
         if key not in self._source_rows:
             row = self._up.copy()
-            for site in {host.site for host in self._inventory.hosts}:
-                there = self._site_of == site
-                other = self._inventory.hosts[int(np.argmax(there))].name
-                path = self._topology.path(source.name, other)
-                if site != source.site and (path is None or path.rtt_ms > self._max_rtt_ms):
-                    row &= ~there
+            for there, numbers in self._stations.items():
+                path = self._topology.path(source.name, self._inventory.hosts[numbers[0]].name)
+                if there != station and (path is None or path.rtt_ms > self._max_rtt_ms):
+                    row[numbers] = False
             for number, host in enumerate(self._inventory.hosts):
                 models = (source.cpu_model, host.cpu_model)
                 if host.arch != source.arch or (None not in models and models[0] != models[1]):

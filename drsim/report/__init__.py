@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from drsim.report.links import draw_links
     from drsim.report.migrations import draw_migrations
     from drsim.report.scorecard import draw_scorecard
+    from drsim.report.svg import write_svg
     from drsim.report.tables import comparison_table, host_table, moves_table
     from drsim.report.text import summary
     from drsim.report.utilisation import draw_utilisation
@@ -39,6 +40,7 @@ __all__ = [
     "moves_table",
     "render",
     "summary",
+    "write_svg",
 ]
 
 _HOMES = {
@@ -58,6 +60,7 @@ _HOMES = {
     "moves_table": "tables",
     "render": "html",
     "summary": "text",
+    "write_svg": "svg",
 }
 
 

@@ -6,6 +6,7 @@ import io
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -18,6 +19,7 @@ SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 
 _SETTINGS = threading.Lock()
+_NOTHING = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def inline_svg(
@@ -49,7 +51,7 @@ def inline_svg(
     with _SETTINGS, mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": name})
-        draw().savefig(target, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        draw().savefig(target, format="svg", metadata=_NOTHING)
     root = ET.fromstring(target.getvalue())
     _strip(root)
     _rename(root, name)
@@ -62,6 +64,12 @@ def inline_svg(
         element.text = visible(text)
         root.insert(0, element)
     return Markup(_serialised(root))
+
+
+def write_svg(figure: Figure, path: Path) -> None:
+    """Write a figure as an SVG file: the same figure, the same bytes."""
+    with _SETTINGS, mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}):
+        figure.savefig(path, format="svg", metadata=_NOTHING)
 
 
 def _strip(root: ET.Element) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from drsim.migration import leg
-from drsim.simulate import kernel, network
+from drsim.migration import dirty, leg, plain
+from drsim.simulate import kernel, network, rush
+from drsim.workload import curve
 
 PAYS_FROM = 300
 """Migrations from which it is faster to load the compiled kernel (0.5 s) than to do without."""
@@ -32,8 +33,27 @@ def kernel_for(fast: bool) -> Kernel:
     """
     if not fast:
         return Kernel(kernel.settle, kernel.begin, kernel.end)
+    from drsim.compiled import compiled
+
+    _prepare()
+    return Kernel(compiled(kernel.settle), compiled(kernel.begin), compiled(kernel.end))
+
+
+@cache
+def rusher() -> Callable[..., float]:
+    """Return `drsim.simulate.rush.rush`, compiled; some seconds the first time, kept on disk from then on."""
     from drsim.compiled import compiled, helper
+
+    _prepare()
+    model = (curve.exposure, curve.swept_share, dirty.dirtied, dirty.look, dirty.burst, dirty.late, *plain.PARTS)
+    for function in (*model, kernel.settle, kernel.begin, kernel.end):
+        helper(function)
+    return compiled(rush.rush)
+
+
+@cache
+def _prepare() -> None:
+    from drsim.compiled import helper
 
     for function in (leg.net_rate, leg.wait_s, network.fill, kernel.to_date, *kernel.PARTS):
         helper(function)
-    return Kernel(compiled(kernel.settle), compiled(kernel.begin), compiled(kernel.end))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 import simpy
 
 from drsim import migration
-from drsim.errors import PlanError, Problem
 from drsim.inventory import Inventory, Vm
 from drsim.migration import DEFAULT, Migration, Options, Parameters, Phase, TracePoint, prediction
 from drsim.plan import Move
@@ -16,6 +15,7 @@ from drsim.simulate.carry import Process, carry
 from drsim.simulate.compiled import PAYS_FROM
 from drsim.simulate.lines import Lines
 from drsim.simulate.result import Event, EventKind, Simulation
+from drsim.simulate.start import guest_of, path_of, start
 from drsim.topology import Path, Topology
 
 
@@ -71,16 +71,14 @@ def simulate(
     paths: dict[str, Path] = {}
     waves: dict[int, list[Move]] = {}
     for move in moves:
-        paths[move.id] = _path(inventory, topology, move)
-        cap = limits.bandwidth_mbit_s if move.bandwidth_mbit_s is None else move.bandwidth_mbit_s
-        runs[move.id] = _begin(_guest(inventory, move), paths[move.id], move, cap, parameters)
+        paths[move.id] = path_of(inventory, topology, move)
+        runs[move.id] = start(guest_of(inventory, move), paths[move.id], move, limits, parameters)
         waves.setdefault(move.wave, []).append(move)
     lines = Lines(
         env,
         topology.capacity_mbit_s,
         parameters.goodput,
         parameters.return_share,
-        longest=max((len(path.edges) for path in paths.values()), default=2),
         fast=len(moves) >= PAYS_FROM if compiled is None else compiled,
     )
     starts: dict[str, float] = {}
@@ -152,42 +150,3 @@ def _migrate(
 
     yield from carry(env, lines, path.edges, run, became)
     tell("end", move, f"{move.vm} runs on {move.target}")
-
-
-def _begin(vm: Vm, path: Path, move: Move, bandwidth_mbit_s: float | None, parameters: Parameters) -> Migration:
-    return Migration(
-        vm,
-        path,
-        max_downtime_ms=move.aim_downtime_ms,
-        bandwidth_mbit_s=bandwidth_mbit_s,
-        copy_disks=move.copy_disks,
-        parameters=parameters,
-        line_mbit_s=path.bandwidth_mbit_s,
-        options=Options.of(move.transfer, bandwidth_mbit_s=bandwidth_mbit_s),
-    )
-
-
-def _guest(inventory: Inventory, move: Move) -> Vm:
-    vm = inventory.vm_by_name.get(move.vm)
-    if vm is None:
-        raise PlanError(_stray(move, "vm", f"there is no guest '{move.vm}' in the inventory."))
-    return vm
-
-
-def _path(inventory: Inventory, topology: Topology, move: Move) -> Path:
-    for field, host in (("source", move.source), ("target", move.target)):
-        if host not in inventory.host_by_name:
-            raise PlanError(_stray(move, field, f"there is no host '{host}' in the inventory."))
-    path = topology.path(move.source, move.target)
-    if path is None:
-        raise PlanError(_stray(move, "target", f"no links join {move.source} and {move.target}."))
-    return path
-
-
-def _stray(move: Move, field: str, expected: str) -> Problem:
-    return Problem(
-        place=f"plan: moves '{move.id}'",
-        field=field,
-        expected=expected,
-        remedy="Make the plan anew from the inventory it is to be applied to.",
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from drsim.inventory import Inventory, Vm
 from drsim.migration import Calibration
+from drsim.migration.plain import CONVERGES, DOWN_S, ELAPSED_S, OF_CLASS, STATE
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.compiled import PAYS_FROM
-from drsim.simulate.play import simulate
+from drsim.simulate.drive import drive
+from drsim.simulate.flows import Flows
+from drsim.simulate.start import guest_of, path_of, start
+from drsim.topology import Path, Topology
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +92,7 @@ def replicate(
     replications: int = 1000,
     seed: int = 0,
     processes: int = 1,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Replications:
     """Play moves many times over, each guest as much bigger or smaller as predictions were off before.
 
@@ -104,7 +109,10 @@ def replicate(
         Each replication draws from its own child of it (`numpy.random.SeedSequence.spawn`).
     processes : int
         Processes at work, -1 for one a core; the result does not depend on it. They are joblib's: inside
-        ``joblib.parallel_backend`` they are those of a cluster.
+        ``joblib.parallel_config`` they are those of a cluster.
+
+    on_progress : callable, optional
+        Told the share of the replications that are done.
 
     Returns
     -------
@@ -123,10 +131,14 @@ def replicate(
     children = np.random.SeedSequence(seed).spawn(replications)
     batches = [children[at : at + BATCH] for at in range(0, replications, BATCH)]
     compiled = replications * len(moves) >= PAYS_FROM
-    done = Parallel(n_jobs=processes)(
+    done = Parallel(n_jobs=processes, return_as="generator")(
         delayed(_play)(estate, moves, limits, calibration, batch, compiled) for batch in batches
     )
-    rows = [row for batch in done for row in batch]
+    rows: list[Row] = []
+    for batch in done:
+        rows.extend(batch)
+        if on_progress is not None:
+            on_progress(len(rows) / replications)
     return Replications(
         moves=tuple(moves),
         makespan_s=np.array([row[0] for row in rows]),
@@ -136,7 +148,7 @@ def replicate(
     )
 
 
-Row = tuple[float, list[float], list[float], list[bool]]
+Row = tuple[float, Floats, Floats, NDArray[np.bool_]]
 
 
 def _play(
@@ -149,22 +161,48 @@ def _play(
 ) -> list[Row]:
     rows: list[Row] = []
     names = list(dict.fromkeys(move.vm for move in moves))
+    topology, parameters = Topology(inventory), calibration.parameters
+    paths = [path_of(inventory, topology, move) for move in moves]
+    guests = [guest_of(inventory, move) for move in moves]
+    waves: dict[int, list[int]] = {}
+    for number, move in enumerate(moves):
+        waves.setdefault(move.wave, []).append(number)
+    order = [members for _, members in sorted(waves.items())]
     for seed in seeds:
         draw = np.random.default_rng(seed)
         time = dict(zip(names, _factors(calibration.residuals, "total_time_s", len(names), draw), strict=True))
         still = _factors(calibration.residuals, "downtime_ms", len(moves), draw)
-        drawn = replace(inventory, vms=tuple(_scaled(vm, float(time[vm.name])) for vm in inventory.vms))
-        played = simulate(drawn, moves, limits, calibration.parameters, compiled=compiled)
-        found = [played.predictions[move.id] for move in moves]
-        rows.append(
-            (
-                played.makespan_s,
-                [one.total_time_s for one in found],
-                [one.downtime_ms * float(factor) for one, factor in zip(found, still, strict=True)],
-                [one.converges for one in found],
-            )
-        )
+        drawn = {vm.name: _scaled(vm, float(time[vm.name])) for vm in guests}
+        runs = [start(drawn[move.vm], path, move, limits, parameters) for move, path in zip(moves, paths, strict=True)]
+        flows = Flows(topology.capacity_mbit_s, parameters.goodput, parameters.return_share, fast=compiled)
+        plain = [own for run in runs if (own := run.numbers) is not None] if compiled else []
+        if len(plain) == len(runs):
+            end_s, ended = _rush(flows, paths, plain, order)
+        else:
+            end_s = drive(flows, [[(runs[number], paths[number]) for number in members] for members in order])
+            ended = np.array([(run.elapsed_s, run.downtime_s, run.converges) for run in runs])
+        rows.append((end_s, ended[:, 0], ended[:, 1] * 1e3 * still, ended[:, 2] > 0.0))
     return rows
+
+
+def _rush(
+    flows: Flows, paths: Sequence[Path], plain: Sequence[tuple[list[float], list[list[float]]]], order: list[list[int]]
+) -> tuple[float, Floats]:
+    """Play waves of plain pre-copies; return the end, and of each its total time, its downtime and if it converged."""
+    fixed = np.array([numbers for numbers, _ in plain])
+    counts = np.array([len(own[0]) for _, own in plain])
+    classes = np.zeros((len(plain), OF_CLASS, counts.max()))
+    for number, (_, own) in enumerate(plain):
+        classes[number, : len(own), : counts[number]] = own
+    state, end_s = np.empty((len(plain), STATE)), 0.0
+    for members in order:
+        ways = [flows.open(paths[number].edges) for number in members]
+        wave = np.zeros((len(members), STATE))
+        end_s = flows.rush([way.number for way in ways], fixed[members], classes[members], counts[members], wave, end_s)
+        state[members] = wave
+        for way in ways:
+            flows.close(way, end_s)
+    return end_s, state[:, [ELAPSED_S, DOWN_S, CONVERGES]]
 
 
 def _factors(residuals: Mapping[str, Sequence[float]], measure: str, count: int, draw: np.random.Generator) -> Floats:

@@ -1,7 +1,7 @@
 """What if: changes to an inventory, and the estates that they make, compared."""
 
 from drsim.whatif.cases import BASELINE, Case, Comparison, compare
-from drsim.whatif.change import AddHosts, Change, Drain, Grow, LoseHost
+from drsim.whatif.change import AddHosts, Change, Drain, Grow, LoseHost, apply_all
 from drsim.whatif.days import balancer, drain, parse_happening, restarter
 from drsim.whatif.figure import draw_cases
 from drsim.whatif.parse import parse_case, parse_change
@@ -19,6 +19,7 @@ __all__ = [
     "Grow",
     "LoseHost",
     "Restart",
+    "apply_all",
     "balancer",
     "compare",
     "comparison_view",

@@ -99,7 +99,7 @@ class AddHosts:
         if self.count < 1:
             raise DrsimError(f"what-if '{self}': expected to add one host or more.")
         model = _host(inventory, self.like, self)
-        taken = {host.name for host in inventory.hosts} | {site.name for site in inventory.sites}
+        taken = {one.name for group in (inventory.hosts, inventory.sites, inventory.switches) for one in group}
         names: list[str] = []
         number = 0
         while len(names) < self.count:

@@ -135,6 +135,20 @@ def test_what_if_compares_with_the_estate_as_it_is(drsim: Run, tmp_path: Path) -
     assert len(json.loads(drsim(*words, "--json").out)) == 3
 
 
+def test_what_a_simulation_writes_is_the_same_each_time_byte_for_byte(
+    drsim: Run, plan_file: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        said = drsim("simulate", plan_file, "--out", tmp_path / name)
+        assert said.code == 0, said.err
+    names = {path.name for path in (tmp_path / "one").iterdir()}
+    assert names == {"migrations.parquet", "events.parquet", "link_use.parquet", "gantt.svg", "links.svg"}
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    drsim("simulate", plan_file, "--replications", 30, "--out", tmp_path / "many")
+    assert len(pd.read_parquet(tmp_path / "many" / "plan.parquet")) == 30
+
+
 def test_operate_lives_through_days_with_and_without_a_balancer(drsim: Run, tmp_path: Path) -> None:
     host = read_inventory(CLUSTER).hosts[0].name
     words = ("operate", CLUSTER, POLICY, "--days", 0.5, "--happening", f"fail:{host}@06:00+1h")
@@ -168,8 +182,11 @@ def test_operate_replays_what_happened_beside_the_balancer(drsim: Run, tmp_path:
     pd.DataFrame(rows, columns=["time_s", "vm", "cpu_cores", "memory_used_mib"]).to_csv(demand, index=False)
     moved.write_text(f"time_s,vm,host\n450,{vm.name},{host}\n")
     words = ("operate", CLUSTER, "--demand", demand, "--moved", moved)
-    said = drsim(*words, "--out", tmp_path, "--json")
-    assert list(json.loads(said.out)) == ["nobody in charge", "as it happened", "balancer"], said.err
+    said = drsim(*words, "--change", f"add:2:{host}", "--out", tmp_path, "--json")
+    more = f"balancer, add 2 like {host}"
+    assert list(json.loads(said.out)) == ["nobody in charge", "as it happened", "balancer", more], said.err
+    hosts = pd.read_parquet(tmp_path / f"balancer-add-2-like-{host}" / "hosts.parquet")
+    assert hosts.host.nunique() == len(estate.hosts) + 2
     guests = pd.read_parquet(tmp_path / "as-it-happened" / "vms.parquet").set_index("vm")
     assert guests.host[vm.name] == host
     assert "<svg" in (tmp_path / "as-it-happened" / "links.svg").read_text()
@@ -218,6 +235,7 @@ def test_schema(drsim: Run, kind: str) -> None:
         (("what-if", CLUSTER, "--change", "burn:all"), "burn:all"),
         (("operate", CLUSTER, "--happening", "fail:nobody@10:00"), "nobody"),
         (("operate", CLUSTER, "--happening", "burn:h1@10:00"), "maintain:HOST@HH:MM+3h"),
+        (("operate", CLUSTER, "--change", "lose:h1"), "expected add:COUNT:LIKE"),
         (("operate", CLUSTER, "--demand", "nowhere.parquet"), "nowhere.parquet"),
         (("apply", "nowhere.json", "--yes"), "nowhere.json"),
         (("resume", "r0099"), "r0099"),

@@ -24,10 +24,15 @@ def test_a_full_file(tmp_path: Path) -> None:
         hosts:
         - {name: h1, uri: qemu+ssh://root@h1/system, site: paris, nic_mbit_s: 10000, tags: [ssd], maintenance: true}
         - {name: h2, uri: qemu:///system, peer_uri: qemu+tls://h2/system, reserved_memory_mib: 2048, rack: null}
+        - name: h3
+          uri: test:///3
+          nics: [{name: e0, rate_mbit_s: 1000, carries_migration: false}, {name: e1, rate_mbit_s: 25000, switch: leaf}]
         shared_paths: [/srv/shared]
         networks: [br0]
         links:
         - {a: paris, b: lyon, bandwidth_mbit_s: 1000, rtt_ms: 8}
+        - {a: leaf, b: paris, bandwidth_mbit_s: 100000, other_mbit_s: 0}
+        switches: [leaf]
         """,
     )
     assert read_hosts_file(path) == Estate(
@@ -41,10 +46,22 @@ def test_a_full_file(tmp_path: Path) -> None:
                 maintenance=True,
             ),
             DeclaredHost(name="h2", uri="qemu:///system", peer_uri="qemu+tls://h2/system", reserved_memory_mib=2048),
+            DeclaredHost(
+                name="h3",
+                uri="test:///3",
+                nics=(
+                    HostNic(name="e0", rate_mbit_s=1000, carries_migration=False),
+                    HostNic(name="e1", rate_mbit_s=25000, switch="leaf"),
+                ),
+            ),
         ),
         shared_paths=("/srv/shared",),
         networks=("br0",),
-        links=(Link(a="paris", b="lyon", bandwidth_mbit_s=1000, rtt_ms=8),),
+        links=(
+            Link(a="paris", b="lyon", bandwidth_mbit_s=1000, rtt_ms=8),
+            Link(a="leaf", b="paris", bandwidth_mbit_s=100000, other_mbit_s=0),
+        ),
+        switches=("leaf",),
     )
 
 
@@ -103,13 +120,7 @@ def test_an_inventory_tells_what_was_declared_for_it() -> None:
         ),
     )
     first, second = estate_of(inventory).hosts
-    assert (first.name, first.peer_uri, first.nic_mbit_s, first.tags, first.cores) == (
-        "a",
-        "test:///p",
-        1000,
-        ("t",),
-        4,
-    )
+    assert (first.name, first.peer_uri, first.nics, first.tags, first.cores) == ("a", "test:///p", nics, ("t",), 4)
     assert (second.cores, second.memory_mib) == (None, None)
     assert estate_of(inventory).networks == ("br0",)
 

@@ -46,8 +46,7 @@ def top(**changes: Any) -> Callable[[dict[str, Any]], None]:
     return lambda content: content.update(changes)
 
 
-SITES = [{"name": "main"}, {"name": "a"}, {"name": "b"}]
-RING = [{"a": x, "b": y, "bandwidth_mbit_s": 100.0} for x, y in (("main", "a"), ("a", "b"), ("b", "main"))]
+LEAF = {"a": "main", "b": "s1", "bandwidth_mbit_s": 100.0}
 LAN = asdict(INVENTORY.networks[0])
 LOCAL = {"name": "nfs", "kind": "local", "hosts": ["h1", "h2", "h3", "h4", "h5", "h6"]}
 
@@ -73,8 +72,22 @@ CONTENT = [
     (host("h1", uri="qemu+tcp://root:secret@h1/system"), ["hosts 'h1'", "uri", "password"]),
     (host("h1", reserved_memory_mib=999999), ["hosts 'h1'", "reserved_memory_mib"]),
     (top(datastores=[LOCAL]), ["datastores 'nfs'", "local"]),
-    (top(sites=SITES, links=RING), ["links", "cyclic links", "Drop"]),
-    (top(links=[{"a": "main", "b": "main", "bandwidth_mbit_s": 1.0}]), ["links 'main--main'", "same site"]),
+    (top(switches=[{"name": "s1"}], links=[LEAF, LEAF]), ["links 'main--s1'", "joined twice", "sum of the rates"]),
+    (top(switches=[{"name": "main"}]), ["switches 'main'", "site has the same name"]),
+    (top(switches=[{"name": "h1"}]), ["switches 'h1'", "host has the same name"]),
+    (top(links=[LEAF]), ["links 'main--s1'", "no site or switch 's1'"]),
+    (
+        top(switches=[{"name": "s1"}], links=[LEAF | {"other_mbit_s": 200.0}]),
+        ["links 'main--s1'", "other_mbit_s", "200 Mbit/s of others", "100"],
+    ),
+    (
+        host("h1", nics=[{"name": "e0", "rate_mbit_s": 1000.0, "switch": "s9"}]),
+        ["hosts 'h1', card 'e0'", "switch", "no switch 's9'"],
+    ),
+    (
+        top(links=[{"a": "main", "b": "main", "bandwidth_mbit_s": 1.0}]),
+        ["links 'main--main'", "both ends are the same"],
+    ),
     (top(hosts={}), ["hosts", "list"]),
     (
         top(networks=[LAN | {"exceptions": [{"host": "h9", "bridge": "br1"}]}]),

@@ -24,6 +24,7 @@ from drsim.inventory import (
     Network,
     PageClass,
     Site,
+    Switch,
     Vm,
     VmNic,
 )
@@ -61,8 +62,8 @@ texts = st.text(max_size=6) | st.text('ab\r\n\\;," e', max_size=6) | st.sampled_
 
 @st.composite
 def inventories(draw: st.DrawFn) -> Inventory:
-    names = draw(st.lists(words.filter(lambda w: w == w.strip()), min_size=4, max_size=7, unique=True))
-    site, other, *hosts = names
+    names = draw(st.lists(words.filter(lambda w: w == w.strip()), min_size=5, max_size=8, unique=True))
+    site, other, leaf, *hosts = names
     tags = st.lists(texts, max_size=3).map(tuple)
     maybe = st.one_of(st.none(), amounts)
     members = tuple(
@@ -74,7 +75,10 @@ def inventories(draw: st.DrawFn) -> Inventory:
             tags=draw(tags),
             rack=draw(st.one_of(st.none(), texts)),
             memory_used_mib=draw(maybe),
-            nics=tuple(HostNic(name=n, rate_mbit_s=10.0) for n in draw(st.sets(words, max_size=2))),
+            nics=tuple(
+                HostNic(name=n, rate_mbit_s=10.0, switch=draw(st.sampled_from([None, leaf])))
+                for n in draw(st.sets(words, max_size=2))
+            ),
         )
         for name in hosts
     )
@@ -109,7 +113,11 @@ def inventories(draw: st.DrawFn) -> Inventory:
             ),
         ),
         vms=vms,
-        links=(Link(a=site, b=other, bandwidth_mbit_s=100.0),),
+        links=(
+            Link(a=site, b=other, bandwidth_mbit_s=100.0),
+            Link(a=leaf, b=site, bandwidth_mbit_s=100.0, other_mbit_s=draw(st.floats(0.0, 100.0))),
+        ),
+        switches=(Switch(name=leaf),),
     )
 
 

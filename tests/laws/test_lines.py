@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drsim.simulate import fair_share
+from drsim.simulate.flows import Flow
 from drsim.simulate.kernel import LIMIT, RATE
-from drsim.simulate.lines import Flow, Lines
+from drsim.simulate.lines import Lines
 from drsim.simulate.network import NOBODY
 
 LINES = 8
@@ -31,7 +32,7 @@ def courses(draw: st.DrawFn) -> tuple[list[float], list[list[int]], list[list[Ch
 def _play(course: tuple[list[float], list[list[int]], list[list[Change]]], fast: bool) -> list[np.ndarray]:
     capacity, ways, instants = course
     env = simpy.Environment()
-    lines = Lines(env, {f"l{n}": rate for n, rate in enumerate(capacity)}, 1.0, longest=4, fast=fast)
+    lines = Lines(env, {f"l{n}": rate for n, rate in enumerate(capacity)}, 1.0, fast=fast)
     flows = [lines.open(tuple(f"l{line}" for line in way)) for way in ways]
     found = []
     for number, changes in enumerate(instants, 1):
@@ -48,7 +49,7 @@ def _rates(lines: Lines, flows: list[Flow]) -> np.ndarray:
 
 
 def _check(lines: Lines, flows: list[Flow]) -> None:
-    tables = lines._tables
+    tables = lines.flows.tables
     active = [flow.number for flow in flows if flow.limit_mib_s > 0.0]
     used = np.zeros(tables.capacity.size)
     ways = {number: [line for line in tables.ways[number].tolist() if line != NOBODY] for number in active}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from drsim.check import inventory_problems, plan_violations
 from drsim.errors import DataError, DrsimError
-from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Link, Network, PageClass, Site, Vm, VmNic
+from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Link, Network, PageClass, Site, Switch, Vm, VmNic
 from drsim.migration import predict
 from drsim.plan import Move, Plan, Score
 from drsim.planner import make_plan
@@ -126,6 +127,8 @@ def test_guests_wait_for_what_their_host_lacks() -> None:
     assert lived.ready_s == pytest.approx(1.0 * 20 * STEP_S)
     assert lived.summary()["contended_host_hours"] == pytest.approx(20 * STEP_S / 3600.0)
     assert lived.summary()["worst_ready_share"] == pytest.approx(1.0 / 3.0)
+    # One core of four vCPUs.
+    assert lived.to_frames()["vms"].cpu_ready_percent.tolist() == pytest.approx([25.0] * 4)
 
 
 def test_a_move_alone_takes_what_was_predicted_and_ends_the_waiting() -> None:
@@ -209,6 +212,58 @@ def test_a_cut_line_aborts_precopy_and_halts_postcopy_until_it_is_back() -> None
     assert (where(post, "v1"), post.migrations[0].outcome) == ("h2", "done")
     assert post.down_s == pytest.approx(200.0)
     assert {"paused", "recovered"} <= set(kinds(post))
+
+
+def detours(estate: Inventory) -> Inventory:
+    """A second way between the two sites, over a switch and longer."""
+    longer = (
+        Link(a="a", b="c", bandwidth_mbit_s=400.0, rtt_ms=5.0),
+        Link(a="c", b="b", bandwidth_mbit_s=400.0, rtt_ms=5.0),
+    )
+    return replace(estate, switches=(Switch(name="c"),), links=(*estate.links, *longer))
+
+
+@pytest.mark.parametrize("mode", ["precopy", "postcopy"])
+def test_where_there_is_another_way_a_cut_line_only_slows_migrations_down(mode: str) -> None:
+    estate = detours(two_sites(guests=1, memory_mib=16384))
+    plan = at(60.0, moving(estate, ("v1", "h1", "h2"), mode=mode))
+    cut = LinkFailure(at_s=100.0, link="a--b", back_after_s=30.0)
+    whole, broken = (operate(estate, steady(estate), happenings=(plan, *cuts)) for cuts in ((), (cut,)))
+    assert [one.outcome for one in broken.migrations] == ["done"]
+    assert broken.down_s.tolist() == [0.0]
+    assert broken.migrations[0].end_s > whole.migrations[0].end_s + 30.0
+    assert broken.migrations[0].sent_mib == pytest.approx(whole.migrations[0].sent_mib, rel=0.05)
+    carried = {use.edge for use in broken.link_use if use.used_mbit_s > 0.0}
+    assert {"a->b", "a->c", "c->b"} <= carried
+    assert "a->c" not in {use.edge for use in whole.link_use if use.used_mbit_s > 0.0}
+
+
+def test_a_planner_is_called_when_something_happens() -> None:
+    estate = two_sites(guests=2)
+    called: list[str] = []
+
+    def look(now: Inventory) -> Plan:
+        called.append(now.host_by_name["h1"].state)
+        return moving(now, ("v1", "h1", "h3")) if len(called) == 2 else moving(now)
+
+    lived = operate(
+        estate,
+        steady(estate),
+        look,
+        every_s=math.inf,
+        on=("maintenance", "open", "link_down"),
+        happenings=(
+            Maintenance(at_s=100.0, host="h1", for_s=200.0),
+            LinkFailure(at_s=330.0, link="a--b"),
+            HostFailure(at_s=500.0, host="h4"),
+        ),
+    )
+    assert called == ["maintenance", "up", "up"]
+    (planned,) = [one for one in lived.incidents if one.kind == "planned"]
+    assert planned.time_s == 300.0
+    assert "h1 takes guests again" in planned.text
+    with pytest.raises(DataError, match="'failed' is the planner's own doing"):
+        operate(estate, steady(estate), look, on=("host_up", "failed"))
 
 
 def test_a_migration_is_broken_off_on_request_unless_it_is_too_late() -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import parallel_config
 
 from drsim.inventory import Disk, Host, HostNic, Inventory, PageClass, Site, Vm
-from drsim.migration import Calibration
+from drsim.migration import DEFAULT, Calibration
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate import replicate, simulate
+from drsim.simulate.replicate import _play
+from drsim.transfer import Transfer
+from tests.simulate.estate import estate as two_sites
+from tests.simulate.estate import move
 
 CERTAIN = Calibration(residuals={"total_time_s": (0.0, 0.0), "downtime_ms": (0.0, 0.0)})
 LIMITS = Limits()
@@ -48,10 +55,71 @@ def test_without_doubt_every_replication_is_the_simulation() -> None:
     inventory, moves = estate(5)
     played = simulate(inventory, moves, LIMITS, CERTAIN.parameters)
     drawn = replicate(inventory, moves, LIMITS, CERTAIN, replications=3)
-    assert drawn.makespan_s.tolist() == [played.makespan_s] * 3
-    assert drawn.downtime_ms.tolist() == [[played.predictions[move.id].downtime_ms for move in moves]] * 3
-    assert drawn.chance_within(played.makespan_s) == 1.0
+    assert drawn.makespan_s == pytest.approx([played.makespan_s] * 3, rel=1e-12)
+    downtime_ms = [played.predictions[move.id].downtime_ms for move in moves]
+    assert drawn.downtime_ms == pytest.approx(np.array([downtime_ms] * 3), rel=1e-9)
+    assert drawn.chance_within(played.makespan_s * 1.000001) == 1.0
     assert drawn.chance_within(played.makespan_s * 0.999) == 0.0
+
+
+transfers = st.sampled_from(
+    [
+        Transfer(),
+        Transfer(parallel_connections=4, compression="zstd"),
+        Transfer(tls=True),
+        Transfer(mode="postcopy"),
+        Transfer(mode="hybrid"),
+        Transfer(auto_converge=True),
+    ]
+)
+parts = st.builds(
+    PageClass, size_mib=st.floats(1.0, 500.0), dirty_rate_mib_s=st.floats(0.0, 120.0), in_order=st.booleans()
+)
+legs = st.tuples(
+    st.sampled_from(["h2", "h3", "h4"]),
+    st.integers(1, 3),
+    st.none() | st.floats(50.0, 900.0),
+    st.lists(parts, max_size=2),
+)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(legs, transfers), min_size=1, max_size=8), st.booleans(), st.sampled_from([1.0, 0.9]))
+def test_any_plan_driven_straight_through_is_the_plan_played_in_simpy(
+    compiled: bool, chosen: list[tuple[Any, Transfer]], plain: bool, return_share: float
+) -> None:
+    inventory = two_sites(guests=len(chosen))
+    vms = [
+        replace(vm, dirty=tuple(leg[3]), memory_used_mib=0.7 * vm.memory_mib)
+        for vm, (leg, _) in zip(inventory.vms, chosen, strict=True)
+    ]
+    inventory = replace(inventory, vms=tuple(vms))
+    moves = [
+        move(number, target, wave, bandwidth_mbit_s=cap, transfer=Transfer() if plain else transfer)
+        for number, ((target, wave, cap, _), transfer) in enumerate(chosen, 1)
+    ]
+    calibration = replace(CERTAIN, parameters=replace(DEFAULT, return_share=return_share))
+    played = simulate(inventory, moves, LIMITS, calibration.parameters)
+    ((makespan_s, total_s, downtime_ms, converges),) = _play(
+        inventory, moves, LIMITS, calibration, np.random.SeedSequence(0).spawn(1), compiled
+    )
+    found = [played.predictions[one.id] for one in moves]
+    assert makespan_s == pytest.approx(played.makespan_s, rel=1e-9)
+    assert total_s == pytest.approx([one.total_time_s for one in found], rel=1e-9)
+    assert downtime_ms == pytest.approx([one.downtime_ms for one in found], rel=1e-6)
+    assert converges.tolist() == [one.converges for one in found]
+
+
+def test_a_dask_cluster_plays_the_same_without_a_change_of_code() -> None:
+    distributed = pytest.importorskip("distributed", reason="pip install '.[sweep]'")
+    inventory, moves = estate(3)
+    here = replicate(inventory, moves, LIMITS, Calibration(), replications=60, seed=7)
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    with cluster, distributed.Client(cluster), parallel_config(backend="dask"):
+        there = replicate(inventory, moves, LIMITS, Calibration(), replications=60, seed=7, processes=-1)
+    assert np.array_equal(here.makespan_s, there.makespan_s)
+    assert np.array_equal(here.downtime_ms, there.downtime_ms)
 
 
 def test_the_result_does_not_depend_on_the_number_of_processes() -> None:

@@ -34,7 +34,7 @@ class HostFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFailure:
-    """A line between two sites is cut.
+    """A line between two sites or switches is cut; migrations go on over another way, if there is one.
 
     Parameters
     ----------

@@ -98,7 +98,7 @@ class Hypervisor:
         return tuple(sorted(set(lost)))
 
     def cut_link(self, link: str) -> None:
-        """Cut a line between two sites."""
+        """Cut a line between two sites or switches."""
         self._cut.add(link)
         self._reroute()
         a, b = next((one.a, one.b) for one in self._estate.base.links if one.name == link)
@@ -205,6 +205,10 @@ class Hypervisor:
                 self._tell("moved", move.vm, f"{move.vm} runs on {move.target}")
                 return "done"
             except simpy.Interrupt as interrupt:
+                detour = self._topology.path(move.source, move.target)
+                if interrupt.cause == "link" and detour is not None:
+                    trip.path = detour  # connections outlive a change of way
+                    continue
                 if trip.arrived and run.phase != "push":
                     self._tell("moved", move.vm, f"{move.vm} runs on {move.target}; what came after it was cut short")
                     return "done" if estate.place[vm] == target else "lost"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+import numpy as np
 import simpy
 
 from drsim.errors import DataError, DrsimError, Problem
@@ -36,6 +37,9 @@ Restart = Callable[[Inventory, Inventory], Mapping[str, str]]
 NOTICE_S = 60.0
 """Time until a cluster manager takes a silent host for dead and starts its guests elsewhere."""
 
+OWN: frozenset[Happened] = frozenset(("planned", "failed", "refused"))
+"""What a planner brings about at the instant when it is called."""
+
 BOOT_S, BOOTS_AT_ONCE = 45.0, 4
 """How long a guest starts, with all its vCPUs busy, and how many a host starts at once."""
 
@@ -47,6 +51,7 @@ def operate(
     *,
     every_s: float = 300.0,
     watch: Watch | None = None,
+    on: Collection[Happened] = (),
     happenings: Sequence[Happening] = (),
     restart: Restart | None = None,
     limits: Limits | None = None,
@@ -65,9 +70,11 @@ def operate(
         From an inventory to a plan, called on a period; nobody is in charge by default. While a plan of its is under
         way it is not called.
     every_s : float
-        The period.
+        The period; infinite: only on events.
     watch : Watch, optional
         When it is called, and about which hosts; every time and about all by default.
+    on : collection of str
+        Kinds of incidents after which it is called at once, e.g. ``host_up``, ``open``, ``started``, ``link_down``.
     happenings : sequence
         Failures, maintenance, calls of other planners, recorded moves.
     restart : callable, optional
@@ -87,13 +94,19 @@ def operate(
     Raises
     ------
     DataError
-        If demand of a guest is missing, or something happens to a host, link or guest that there is not.
+        If demand of a guest is missing, something happens to a host, link or guest that there is not, or the planner is
+        to be called after what it does itself.
     """
     wanted = demand.of([vm.name for vm in inventory.vms])
-    if problems := _strays(inventory, happenings):
+    problems = _strays(inventory, happenings)
+    if own := sorted(set(on) & OWN):
+        remedy = "Name what others do: host_down, host_up, link_down, link_up, maintenance, open, started, ..."
+        expected = f"'{own[0]}' is the planner's own doing: it would be called without end."
+        problems.append(Problem(place="operate", field="on", expected=expected, remedy=remedy))
+    if problems:
         raise DataError(*problems)
     return _World(inventory, wanted, limits or Limits(), parameters, restart).run(
-        planner, every_s, watch, happenings, on_progress
+        planner, every_s, watch, frozenset(on), happenings, on_progress
     )
 
 
@@ -130,23 +143,27 @@ class _World:
         self._steps, self._step_s, self._restart = len(demand.cpu_cores), demand.step_s, restart
         self._estate = Estate(inventory, demand, lambda: env.now)
         capacity = Topology(inventory).capacity_mbit_s
-        self._lines = Lines(
-            env, capacity, parameters.goodput, parameters.return_share, longest=2 + len(inventory.links), fast=True
-        )
+        self._lines = Lines(env, capacity, parameters.goodput, parameters.return_share, fast=True)
         self._incidents: list[Incident] = []
         self._hypervisor = Hypervisor(env, self._estate, self._lines, limits, parameters, self._tell)
         self._boots = [simpy.Resource(env, BOOTS_AT_ONCE) for _ in inventory.hosts]
         self._plans = 0
         self._starting: set[int] = set()
+        self._on: frozenset[Happened] = frozenset()
+        self._news, self._why = env.event(), ""
 
     def _tell(self, kind: Happened, subject: str, text: str) -> None:
         self._incidents.append(Incident(time_s=self._env.now, kind=kind, subject=subject, text=text))
+        if kind in self._on and not self._news.triggered:
+            self._why = text
+            self._news.succeed()
 
     def run(
         self,
         planner: Planner | None,
         every_s: float,
         watch: Watch | None,
+        on: frozenset[Happened],
         happenings: Sequence[Happening],
         on_progress: Callable[[float], None] | None,
     ) -> Operation:
@@ -154,6 +171,7 @@ class _World:
         env.process(self._clock(on_progress))
         for happening in sorted(happenings, key=lambda one: one.at_s):
             env.process(self._live(happening))
+        self._on = on
         if planner is not None:
             env.process(self._in_charge(planner, every_s, watch))
         env.run(until=self._steps * self._step_s)
@@ -162,6 +180,7 @@ class _World:
             hosts=tuple(estate.hosts),
             vms=tuple(estate.vms),
             cores=estate.cores,
+            vcpus=np.array([float(vm.vcpus) for vm in estate.base.vms]),
             step_s=self._step_s,
             used_cores=estate.used_cores,
             ready_cores=estate.ready_cores,
@@ -186,14 +205,15 @@ class _World:
 
     def _in_charge(self, planner: Planner, every_s: float, watch: Watch | None) -> Process:
         while True:
-            yield self._env.timeout(every_s - self._env.now % every_s)
-            estate = self._estate
-            hosts = None
+            yield self._env.timeout(every_s - self._env.now % every_s) | self._news
+            estate, why, hosts = self._estate, "on its period", None
+            if self._news.triggered:
+                why, self._news = self._why, self._env.event()
             if watch is not None:
                 hosts = watch.scope(estate.demand() / estate.cores, estate.up & estate.open, estate.site)
                 if not hosts.size:
                     continue
-            yield from self._call(planner, estate.inventory(hosts), "on its period")
+            yield from self._call(planner, estate.inventory(hosts), why)
 
     def _call(self, planner: Planner, inventory: Inventory, why: str) -> Process:
         try:

@@ -88,6 +88,8 @@ class Operation:
         Names, in the order of the columns.
     cores : array of float, shape (hosts,)
         Cores of each host.
+    vcpus : array of float, shape (vms,)
+        Virtual CPUs of each guest.
     step_s : float
         Time between two samples.
     used_cores, ready_cores : array of float, shape (samples, hosts)
@@ -111,6 +113,7 @@ class Operation:
     hosts: tuple[str, ...]
     vms: tuple[str, ...]
     cores: NDArray[np.float64]
+    vcpus: NDArray[np.float64]
     step_s: float
     used_cores: NDArray[np.float32]
     ready_cores: NDArray[np.float32]
@@ -158,7 +161,8 @@ class Operation:
         -------
         dict of str to DataFrame
             ``hosts``: a row a host and step; ``vms``: a row a guest; ``migrations``, ``incidents``: a row each;
-            ``link_use``: a row a sample. Units are in the names of the columns.
+            ``link_use``: a row a sample. Units are in the names of the columns. ``cpu_ready_percent`` is what operators
+            know as CPU ready: time that a virtual CPU was ready to run and did not, of all time, averaged over them.
         """
         import pandas as pd
 
@@ -188,6 +192,7 @@ class Operation:
                 "vm": self.vms,
                 "host": [self.hosts[number] if number >= 0 else None for number in self.place.tolist()],
                 "cpu_ready_core_s": self.ready_s,
+                "cpu_ready_percent": 100.0 * self.ready_s / (self.vcpus * self.step_s * steps),
                 "down_s": self.down_s,
                 "migrations": [moves[vm] for vm in self.vms],
                 "migration_downtime_ms": [still_ms[vm] for vm in self.vms],

@@ -2,9 +2,9 @@
 //
 //   migrations INPUT > OUTPUT
 //
-// INPUT, text: "H"; then H lines "rate_mbit_s" (a host's card, each direction, behind a non-blocking switch);
-// "M"; then M lines "start_s source target memory_mib dirty_mib_s". OUTPUT: M lines "start_s end_s", in the order of
-// the input, then "wall_s SECONDS" for the simulation alone.
+// INPUT, text: "H L"; then L lines "rate_mbit_s latency_s" (directed lines); "P"; then P ways "source target K line1 ...
+// lineK"; "M"; then M migrations "start_s source target memory_mib dirty_mib_s". OUTPUT: M lines "start_s end_s", in the
+// order of the input, then "wall_s SECONDS" for the simulation alone.
 #include <simgrid/plugins/live_migration.h>
 #include <simgrid/s4u.hpp>
 
@@ -31,38 +31,37 @@ int main(int argc, char** argv)
   sg4::Engine engine(&argc, argv);
   sg_vm_live_migration_plugin_init();
   std::ifstream in(argv[1]);
-  int hosts, jobs;
-  in >> hosts;
-  std::vector<double> rate(hosts);
-  for (auto& r : rate)
-    in >> r;
+  int hosts, lines, ways, jobs;
+  in >> hosts >> lines;
+  auto* zone = sg4::create_full_zone("zone");
+  std::vector<sg4::Host*> host(hosts);
+  std::vector<sg4::Link*> line(lines);
+  // Cores enough: no guest waits for a CPU.
+  for (int h = 0; h < hosts; h++)
+    host[h] = zone->create_host("h" + std::to_string(h), SPEED)->set_core_count(4096);
+  for (int l = 0; l < lines; l++) {
+    double rate, latency;
+    in >> rate >> latency;
+    line[l] = zone->create_link("l" + std::to_string(l), rate * 1e6 / 8)->set_latency(latency)->seal();
+  }
+  // Only the ways that are used: a full table of a thousand hosts would be a million of them.
+  in >> ways;
+  for (int w = 0; w < ways; w++) {
+    int a, b, count;
+    in >> a >> b >> count;
+    std::vector<sg4::LinkInRoute> way;
+    for (int k = 0; k < count; k++) {
+      int l;
+      in >> l;
+      way.emplace_back(line[l]);
+    }
+    zone->add_route(host[a]->get_netpoint(), host[b]->get_netpoint(), nullptr, nullptr, way, false);
+  }
+  zone->seal();
   in >> jobs;
   std::vector<Job> job(jobs);
   for (auto& j : job)
     in >> j.start >> j.source >> j.target >> j.memory_mib >> j.dirty_mib_s;
-
-  auto* zone = sg4::create_full_zone("zone");
-  std::vector<sg4::Host*> host(hosts);
-  std::vector<sg4::Link*> up(hosts), down(hosts);
-  for (int h = 0; h < hosts; h++) {
-    // Cores enough: no guest waits for a CPU.
-    host[h] = zone->create_host("h" + std::to_string(h), SPEED)->set_core_count(4096);
-    up[h]   = zone->create_link("u" + std::to_string(h), rate[h] * 1e6 / 8)->set_latency(5e-5)->seal();
-    down[h] = zone->create_link("d" + std::to_string(h), rate[h] * 1e6 / 8)->set_latency(5e-5)->seal();
-  }
-  // Only the routes that are used: a full table of a thousand hosts would be a million of them. Migrations answer by
-  // the way back.
-  std::vector<std::vector<bool>> known(hosts, std::vector<bool>(hosts, false));
-  for (auto const& j : job) {
-    for (auto [a, b] : {std::pair(j.source, j.target), std::pair(j.target, j.source)}) {
-      if (known[a][b])
-        continue;
-      known[a][b] = true;
-      zone->add_route(host[a]->get_netpoint(), host[b]->get_netpoint(), nullptr, nullptr,
-                      std::vector<sg4::LinkInRoute>{sg4::LinkInRoute(up[a]), sg4::LinkInRoute(down[b])}, false);
-    }
-  }
-  zone->seal();
 
   for (int n = 0; n < jobs; n++) {
     auto& j = job[n];
