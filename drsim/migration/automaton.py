@@ -28,6 +28,7 @@ from drsim.migration.postcopy import Pull, blackout_s, missing_pages, pull, sile
 from drsim.migration.rates import joining, rates, slow_start_s
 from drsim.migration.throttle import Throttle
 from drsim.topology import Path
+from drsim.units import PAGE_BYTES
 
 Phase = Literal["prepare", "disks", "memory", "stalled", "switchover", "resume", "push", "confirm", "done"]
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from joblib import parallel_config
 
 from drsim.inventory import Disk, Host, HostNic, Inventory, PageClass, Site, Vm
-from drsim.migration import DEFAULT, Calibration
+from drsim.migration import DEFAULT, SIMGRID, Calibration, Parameters
+from drsim.migration.presets import XEN
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate import replicate, simulate
@@ -62,6 +63,8 @@ def test_without_doubt_every_replication_is_the_simulation() -> None:
     assert drawn.chance_within(played.makespan_s * 0.999) == 0.0
 
 
+MODELS = (DEFAULT, replace(DEFAULT, return_share=0.9), SIMGRID, XEN)
+
 transfers = st.sampled_from(
     [
         Transfer(),
@@ -85,9 +88,9 @@ legs = st.tuples(
 
 @pytest.mark.parametrize("compiled", [False, True])
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(legs, transfers), min_size=1, max_size=8), st.booleans(), st.sampled_from([1.0, 0.9]))
+@given(st.lists(st.tuples(legs, transfers), min_size=1, max_size=8), st.booleans(), st.sampled_from(MODELS))
 def test_any_plan_driven_straight_through_is_the_plan_played_in_simpy(
-    compiled: bool, chosen: list[tuple[Any, Transfer]], plain: bool, return_share: float
+    compiled: bool, chosen: list[tuple[Any, Transfer]], plain: bool, model: Parameters
 ) -> None:
     inventory = two_sites(guests=len(chosen))
     vms = [
@@ -99,7 +102,7 @@ def test_any_plan_driven_straight_through_is_the_plan_played_in_simpy(
         move(number, target, wave, bandwidth_mbit_s=cap, transfer=Transfer() if plain else transfer)
         for number, ((target, wave, cap, _), transfer) in enumerate(chosen, 1)
     ]
-    calibration = replace(CERTAIN, parameters=replace(DEFAULT, return_share=return_share))
+    calibration = replace(CERTAIN, parameters=model)
     played = simulate(inventory, moves, LIMITS, calibration.parameters)
     ((makespan_s, total_s, downtime_ms, converges),) = _play(
         inventory, moves, LIMITS, calibration, np.random.SeedSequence(0).spawn(1), compiled
