@@ -7,19 +7,21 @@ import itertools
 from drsim.migration import Calibration
 from drsim.optimize import optimize
 from drsim.plan import Move
-from drsim.policy import Limits, Objective, Policy
+from drsim.policy import Goal, Limits, Objective, Policy
 from drsim.simulate import replicate, simulate
 from drsim.simulate.compiled import PAYS_FROM
 from drsim.synthetic import cluster
 
 
 def warm() -> None:
-    """Balance a small cluster and play as many moves as the compiled lines pay from, both ways.
+    """Balance and consolidate a small cluster and play as many moves as the compiled lines pay from, both ways.
 
     The machine code stays on disk beside the modules, or in the user's cache where those cannot be written.
     """
     small = cluster(20, PAYS_FROM, 1)
-    optimize(small, Policy(), Objective(goal="balance"), time_limit_s=60.0)
+    goals: tuple[Goal, ...] = ("balance", "consolidate")
+    for goal in goals:
+        optimize(small, Policy(), Objective(goal=goal), time_limit_s=60.0)
     following = dict(itertools.pairwise([*small.host_by_name, small.hosts[0].name]))
     moves = [Move(id=vm.name, vm=vm.name, source=vm.host, target=following[vm.host], reason="") for vm in small.vms]
     simulate(small, moves, Limits())

@@ -60,7 +60,7 @@ def even(
     units = state.problem.units
     if not units or state.peak() <= aim:
         return
-    model, start = _model(state, aim, move_mib)
+    model, start = engine_model(state, aim, move_mib)
     fits = STEPS_PER_S * budget.limit_s / (1.0 + units / CACHED)
     effort = min(STEPS_PER_UNIT * units, share * fits)
     recipe = Recipe(
@@ -71,17 +71,17 @@ def even(
         kins=0.4,
         focus=0.6,
     )
-    found = search(model, start, lambda: _hurry(budget), effort=effort, seed=seed, workers=1, recipe=recipe)
+    found = search(model, start, lambda: hurry(budget), effort=effort, seed=seed, workers=1, recipe=recipe)
     for unit in np.flatnonzero(found.place != start).tolist():
         state.shift(unit, int(found.place[unit]))
 
 
-def _hurry(budget: Budget) -> float:
+def hurry(budget: Budget) -> float:
     """Share of the search that the clock insists on: nothing until the time is nearly up."""
     return 1.0 - (1.0 - budget.elapsed_s / budget.limit_s) / HURRY
 
 
-def _model(state: State, aim: float, move_mib: float) -> tuple[Model, Ints]:
+def engine_model(state: State, aim: float, move_mib: float) -> tuple[Model, Ints]:
     """Make the engine's problem of bringing every load below an aim.
 
     Parameters

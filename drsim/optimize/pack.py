@@ -1,16 +1,62 @@
-"""Consolidate: empty hosts one after the other, the least loaded first."""
+"""Consolidate: empty hosts one after the other, the least loaded first; then by the engine, if fewer hosts can do."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from drsim.optimize.clock import Budget
-from drsim.optimize.problem import MEMORY, VCPUS, Floats, Problem
+from drsim.optimize.engine.fewest import fewest
+from drsim.optimize.engine.fill import least
+from drsim.optimize.engine.search import Recipe, search
+from drsim.optimize.even import MOVE_MIB, engine_model, hurry
+from drsim.optimize.problem import MEMORY, SPLIT, VCPUS, Floats, Problem
 from drsim.optimize.state import State
 
+GATHERING, RETURNING = 40_000, 5_000
+"""Steps per unit of the search for fewer hosts, and of the one that sends units home as far as the hosts allow."""
 
-def pack(state: State, budget: Budget) -> None:
-    """Empty as many hosts as can be emptied whole, in place."""
+STEPS_PER_S = 8e6, 2e6
+"""Steps of each that fit into a second of the time limit with ease, half of the time for each."""
+
+
+def pack(state: State, budget: Budget, seed: int = 0) -> None:
+    """Bring all units to as few hosts as can be found, in place.
+
+    Hosts are emptied in turn: few moves. What the engine finds costs more of them and is taken if it needs fewer hosts;
+    then units go home again, for the least memory moved, as far as those hosts allow.
+
+    Parameters
+    ----------
+    state : State
+        Starting point; no rule is broken that it keeps.
+    budget : Budget
+        Time.
+    seed : int
+        Seed of the searches.
+    """
+    _empty_in_turn(state, budget)
+    problem = state.problem
+    bound = int(least_hosts(problem))
+    used = np.unique(state.place)
+    if len(used) <= bound or (state.place == SPLIT).any():
+        return
+    model, start = engine_model(state, np.inf, MOVE_MIB)
+    effort = min(GATHERING * problem.units, STEPS_PER_S[0] * budget.limit_s)
+    place = fewest(model, start, lambda: hurry(budget), least=bound, effort=effort, seed=seed)
+    opened = np.unique(place)
+    if len(opened) >= len(used):
+        return
+    closed = np.ones(state.hosts, dtype=np.bool_)
+    closed[opened] = False
+    model = model._replace(allowed=model.allowed & ~closed)
+    effort = min(RETURNING * problem.units, STEPS_PER_S[1] * budget.limit_s)
+    recipe = Recipe(lawful=True, homes=0.5)
+    found = search(model, place, lambda: hurry(budget), effort=effort, seed=seed, workers=1, recipe=recipe)
+    for unit in np.flatnonzero(found.place != state.place).tolist():
+        state.shift(unit, int(found.place[unit]))
+
+
+def _empty_in_turn(state: State, budget: Budget) -> None:
     problem = state.problem
     order = np.argsort(np.where(problem.weight.any(axis=1), (state.use * problem.weight).max(axis=1), np.inf))
     emptied = np.zeros(state.hosts, dtype=np.bool_)
@@ -38,12 +84,16 @@ def _fullness(state: State) -> Floats:
 
 
 def least_hosts(problem: Problem) -> float:
-    """Bound the number of hosts in use from below: by the largest hosts in each resource, and by guests that stay."""
+    """Bound the number of hosts in use from below.
+
+    By the largest hosts in each resource, by hosts that are all as large as the largest, and by guests that stay.
+    """
     need = problem.demand.sum(axis=0)
-    least = 1 if problem.units else 0
+    needed = 1 if problem.units else 0
     for column in range(3):
         sizes = np.cumsum(np.sort(problem.capacity[:, column])[::-1])
-        least = max(least, int(np.searchsorted(sizes, need[column] - 1e-6) + 1) if need[column] > 0 else 0)
+        needed = max(needed, int(np.searchsorted(sizes, need[column] - 1e-6) + 1) if need[column] > 0 else 0)
+    needed = max(needed, least(problem.demand, problem.capacity.max(axis=0, initial=0.0)))
     held = problem.allowed_rows.sum(axis=1)[problem.allowed_of] == 1
     fixed = len(set(problem.allowed_rows[problem.allowed_of[held]].argmax(axis=1).tolist()))
-    return float(max(min(least, len(problem.hosts)), fixed))
+    return float(max(min(needed, len(problem.hosts)), fixed))

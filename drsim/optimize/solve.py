@@ -10,6 +10,7 @@ import numpy as np
 from drsim.inventory import Inventory
 from drsim.optimize import exact, explain
 from drsim.optimize.clock import Budget, Clock
+from drsim.optimize.engine.load import load as load_engine
 from drsim.optimize.few import few
 from drsim.optimize.few import load as load_few
 from drsim.optimize.level import descend
@@ -91,6 +92,8 @@ def optimize(
         bound, aim = _aims(now, objective.aim)
         enough = most is None or most >= SPARE * _least_moves(now, aim)
         (load if enough else load_few)()
+    elif objective.goal == "consolidate":
+        load_engine()
     budget = Budget(limit_s=time_limit_s, clock=clock)
     then = now.copy()
     if begin is not None:
@@ -114,7 +117,7 @@ def optimize(
             few(then, most, budget, seed)
             then = then if then.peak() <= start.peak() else start
     elif objective.goal == "consolidate":
-        pack(then, budget)
+        pack(then, budget, seed)
         bound = least_hosts(problem)
     elif objective.goal == "evacuate":
         stays = [vm for vm in range(len(inventory.vms)) if inventory.vms[vm].host in objective.hosts]

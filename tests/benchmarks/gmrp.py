@@ -25,7 +25,7 @@ READING = 0.97
 
 def read_model(path: Path, assignment: Path) -> Model:
     """Read a model file and the initial assignment."""
-    numbers = np.array(path.read_bytes().split(), dtype=np.int64)
+    numbers = np.fromstring(path.read_text(), dtype=np.int64, sep=" ")
     at = 0
 
     def take(count: int) -> Ints:

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from drsim.optimize.engine.fewest import fewest
 from drsim.optimize.engine.model import bare
 from drsim.optimize.engine.search import STEPS, search
 
@@ -15,3 +16,4 @@ def load() -> None:
     """Search two units on two hosts; compiles what is not compiled yet."""
     model = bare(np.ones((2, 1)), np.ones((2, 1)))
     search(model, model.home[:-1], lambda: 0.0, effort=STEPS[1], workers=1)
+    fewest(model, np.arange(2), lambda: 0.0, effort=1)
