@@ -44,6 +44,7 @@ lab-demo: $(if $(ROOT),.venv/.kvm,.venv/.core)
 lab-matrix: .venv/.dev .venv/.kvm
 	@$(BIN)/python -m tests.kvm.matrix --json out/matrix.json
 	@$(BIN)/python -m tests.kvm.faults --json out/faults.json
+	@$(BIN)/python -m tests.kvm.kills --json out/kills.json
 	@$(BIN)/python -m tests.kvm.twins > out/twins.json
 
 lab: .venv/.kvm

@@ -122,6 +122,15 @@ def plan(
         float | None,
         typer.Option(min=0.01, help="balance: hours in which what is saved must exceed what the moves cost."),
     ] = None,
+    storage_only: Annotated[
+        bool, typer.Option("--storage-only", help="Move disks of running guests, not the guests: --vm, --to, --disk.")
+    ] = False,
+    vm: Annotated[list[str] | None, typer.Option(help="Disks: guest or tag:LABEL; repeat for more.")] = None,
+    to: Annotated[str | None, typer.Option(help="Disks: datastore that they go to.")] = None,
+    disk: Annotated[list[str] | None, typer.Option(help="Disks: which, e.g. vda; all by default.")] = None,
+    max_rtt: Annotated[
+        float | None, typer.Option(min=0.0, help="Longest round-trip time of a move, ms, whatever the policy says.")
+    ] = None,
     time_limit: TimeOption = 10.0,
     gap: Annotated[
         float | None, typer.Option(min=0.0, help="balance: end the search at this relative distance from the bound.")
@@ -142,22 +151,31 @@ def plan(
     from drsim.formats import plan_to_json, read_calibration, write_placement, write_plan
     from drsim.planner import make_plan
     from drsim.show import plan_view
+    from drsim.storing import plan_storage
 
     estate, rules = read_estate(inventory, policy)
     if max_moves is not None:
         rules = replace(rules, limits=replace(rules.limits, max_moves=max_moves))
+    if max_rtt is not None:
+        rules = replace(rules, limits=replace(rules.limits, max_rtt_ms=max_rtt))
+    if storage_only != bool(vm and to) or (disk and not storage_only):
+        raise DrsimError("--storage-only needs --vm GUEST and --to DATASTORE, which with --disk belong to it alone.")
     wish = parse_objective(objective, host or [], aim=aim, horizon_h=horizon)
     calibration = read_calibration(parameters) if parameters else None
     with watched(gap, stalled) as stop:
-        made = make_plan(
-            estate,
-            rules,
-            wish,
-            time_limit_s=time_limit,
-            seed=seed,
-            calibration=calibration,
-            on_progress=tell,
-            stop=stop,
+        made = (
+            plan_storage(estate, rules, vms=vm or [], to=to or "", disks=disk or [])
+            if storage_only
+            else make_plan(
+                estate,
+                rules,
+                wish,
+                time_limit_s=time_limit,
+                seed=seed,
+                calibration=calibration,
+                on_progress=tell,
+                stop=stop,
+            )
         )
     if out:
         write_plan(made, out)

@@ -72,6 +72,9 @@ class Host:
     state: Annotated[HostState, About("up, maintenance (takes no guests), down, or unknown.")] = "up"
     cpu_model: Annotated[str | None, About("CPU model as libvirt names it.")] = None
     arch: Annotated[str, About("Architecture.")] = "x86_64"
+    numa_nodes: Annotated[int | None, Ge(1), About("NUMA nodes that its cores and its memory are shared out to.")] = (
+        None
+    )
     rack: Annotated[str | None, About("Rack, for rules about failure domains.")] = None
     tags: Annotated[tuple[str, ...], About("Free labels; rules may select by them.")] = ()
     uri: Annotated[str | None, About("libvirt URI by which the executor reaches the host; no secrets.")] = None
@@ -208,11 +211,18 @@ class Link:
     other_mbit_s: Annotated[
         float, Ge(0), About("Traffic of others, in the busier direction; migrations get what it leaves.", "Mbit/s")
     ] = 0.0
+    measured_mbit_s: Annotated[float | None, Gt(0), About("Measured: what one connection carries.", "Mbit/s")] = None
+    measured_rtt_ms: Annotated[float | None, Ge(0), About("Measured round-trip time.", "ms")] = None
 
     @property
     def name(self) -> str:
         """Name of the link: its ends."""
         return f"{self.a}--{self.b}"
+
+    @property
+    def way_ms(self) -> float:
+        """Round-trip time to plan with: measured, or what was declared."""
+        return self.rtt_ms if self.measured_rtt_ms is None else self.measured_rtt_ms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,17 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    """Where a copied disk comes to lie, if not at the path that it had."""
+
+    disk: Annotated[str, About("Target name of the disk in the guest, e.g. vda.")]
+    datastore: Annotated[str, About("Datastore that takes it.")]
+    path: Annotated[str, About("Path of its file there.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """One guest from one host to another."""
+    """One guest from one host to another; or, from a host to the same host, disks of it to other datastores."""
 
     id: Annotated[str, About("Identity within the plan, e.g. m001.")]
     vm: Annotated[str, About("Guest.")]
@@ -72,7 +81,13 @@ class Move:
     ] = None
     bandwidth_mbit_s: Annotated[float | None, About("Bandwidth cap.", "Mbit/s")] = None
     copy_disks: Annotated[tuple[str, ...], About("Disks that the target does not see and that move along.")] = ()
+    landings: Annotated[tuple[Landing, ...], About("Copied disks that do not land at the path that they had.")] = ()
     prediction: Annotated[Prediction | None, About("Expected cost.")] = None
+
+    @property
+    def storage_only(self) -> bool:
+        """Whether the guest stays on its host and only disks of it move."""
+        return self.source == self.target and bool(self.landings)
 
     @property
     def aim_downtime_ms(self) -> float:

@@ -15,9 +15,11 @@ from drsim.plan import Move, Plan, replay
 from drsim.policy import NotOn, Objective, Pin, Policy
 from drsim.schedule import Schedule, schedule
 from drsim.simulate import Simulation, simulate
+from drsim.storing import landings
 from drsim.topology import Path, Topology
 from drsim.travel import climb, equip
 from drsim.version import __version__
+from drsim.wires import wired
 from drsim.worth import worth
 
 STRIDES = (0.1, 0.3, 0.6)
@@ -86,6 +88,7 @@ def make_plan(
     if problems := check.policy_problems(policy, inventory):
         raise PolicyError(*problems)
 
+    inventory = wired(inventory, policy)
     if unknown := [host for host in objective.hosts if host not in inventory.host_by_name]:
         expected = f"there is no host '{unknown[0]}' in inventory '{inventory.name}'."
         remedy = f"Name one of {', '.join(list(inventory.host_by_name)[:6])}, ..."
@@ -189,6 +192,11 @@ def _travel(
         return simulate(inventory, moves, policy.limits, parameters)
 
     moves = tuple(equip(move, guest(move), path(move), policy, parameters) for move in moves)
+    if policy.storing:
+        moves = tuple(
+            replace(move, landings=landings(guest(move), move.copy_disks, move.target, inventory, policy))
+            for move in moves
+        )
     simulation = play()
     hard = {move.id for move in moves if not simulation.predictions[move.id].converges}
     if hard:  # the whole of the downtime limit for memory, before anything else

@@ -24,6 +24,7 @@ FORMAT_VERSION = 1
 Strength = Literal["must", "should"]
 Area = Literal["host", "rack", "site"]
 Rung = Literal["auto_converge", "hybrid"]
+Overlay = Literal["none", "vxlan"]
 Goal = Literal["balance", "evacuate", "consolidate", "repair"]
 
 
@@ -111,6 +112,9 @@ class Limits:
     max_moves: Annotated[int | None, Ge(0), About("Most moves that a plan may hold.")] = None
     max_downtime_ms: Annotated[float, Gt(0), About("Longest standstill of a guest that names none.", "ms")] = 300.0
     bandwidth_mbit_s: Annotated[float | None, Gt(0), About("Cap of one migration.", "Mbit/s")] = None
+    min_rate_mbit_s: Annotated[
+        float | None, Gt(0), About("Least rate of the line between the hosts of a move.", "Mbit/s")
+    ] = None
     max_rtt_ms: Annotated[float, Ge(0), About("Longest round-trip time between the hosts of a move.", "ms")] = 100.0
 
 
@@ -124,6 +128,25 @@ class Manner:
         tuple[Rung, ...],
         About("What may be done about one that pre-copy does not bring over: auto_converge, then hybrid."),
     ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storing:
+    """Where copied disks of the guests named land: in the first such datastore that the target mounts."""
+
+    vms: Annotated[tuple[str, ...], MinLen(1), About("Guests: names, tag:LABEL, or * for all.")]
+    datastores: Annotated[tuple[str, ...], MinLen(1), About("Datastores, by the names of the inventory.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """Networks of the inventory that are one wire, whatever their bridges are called."""
+
+    name: Annotated[Name, About("Name of the wire: the network that guests are plugged into from then on.")]
+    networks: Annotated[tuple[str, ...], MinLen(1), About("Networks of the inventory.")]
+    overlay: Annotated[
+        Overlay, About("none: they end at their site. vxlan: tunnels carry frames across the borders of sites.")
+    ] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +172,8 @@ class Policy:
     rules: Annotated[tuple[Rule, ...], About("Rules.")] = ()
     limits: Annotated[Limits, About("Limits.")] = Limits()
     manners: Annotated[tuple[Manner, ...], About("How guests travel; by default by plain pre-copy.")] = ()
+    storing: Annotated[tuple[Storing, ...], About("Where copied disks land; by default at the path they had.")] = ()
+    wires: Annotated[tuple[Wire, ...], About("Networks that are one wire under several names.")] = ()
 
 
 def select_vms(selectors: Iterable[str], inventory: Inventory) -> tuple[Vm, ...]:

@@ -107,6 +107,8 @@ def _moves(moves: Iterable[Move]) -> RenderableType:
         if p is not None:
             cells = (f"+{p.start_s:.1f} s", duration(p.total_time_s), milliseconds(p.downtime_ms), size(p.sent_mib))
         route = _plain(f"{move.source} -> {move.target}") + (" (stop-over)" if move.stop_over else "")
+        if move.storage_only:
+            route = _plain(f"{', '.join(move.copy_disks)} on {move.source}")
         table.add_row(str(move.wave), move.id, _plain(move.vm), route, *cells, _plain(move.reason))
     return table
 

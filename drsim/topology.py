@@ -20,6 +20,9 @@ DEFAULT_NIC_MBIT_S = 1000.0
 LEAST_FREE = 0.1
 """Share of a line that migrations get however much others send. Assumption: connections of others yield a little."""
 
+SOUND = 0.9
+"""Share of a line that one connection gets if nothing is wrong: headers take 6 % of it."""
+
 HOP_NS = 1000
 """Added to the way over each line, so that of two ways with equal round-trip times the shorter is taken."""
 
@@ -40,7 +43,7 @@ class Path:
     rtt_ms, loss : float
         Round-trip time; fraction of packets lost.
     connection_mbit_s : float
-        Most that one connection gets: a card of a bond. Infinite where there are no bonds.
+        Most that one connection gets: a card of a bond, or what was measured. Infinite where there is neither.
     """
 
     edges: tuple[str, ...]
@@ -105,6 +108,12 @@ def free_mbit_s(link: Link) -> float:
     return max(link.bandwidth_mbit_s - link.other_mbit_s, LEAST_FREE * link.bandwidth_mbit_s)
 
 
+def _one_connection_mbit_s(link: Link) -> float:
+    """Return what one connection was measured to get of a line, if that is clearly less than a sound one gives."""
+    measured = link.measured_mbit_s
+    return math.inf if measured is None or measured >= SOUND * link.bandwidth_mbit_s else measured
+
+
 class Topology:
     """Paths between the hosts of an inventory.
 
@@ -141,7 +150,7 @@ class Topology:
         graph.add_nodes_from(bond.node for mine in self._bonds.values() for bond in mine)
         for link in self._links:
             # Whole numbers: equal ways must be equal however their parts are added up.
-            graph.add_edge(link.a, link.b, weight=HOP_NS + round(link.rtt_ms * NS_PER_MS), link=link)
+            graph.add_edge(link.a, link.b, weight=HOP_NS + round(link.way_ms * NS_PER_MS), link=link)
         return graph
 
     def station(self, host: str) -> tuple[str, ...]:
@@ -163,6 +172,7 @@ class Topology:
 
     def _between(self, source: Bond, target: Bond) -> Path | None:
         edges, rtt_ms, kept = [f"{source.label}>"], 0.0, 1.0
+        carried = [bond.card_mbit_s for bond in (source, target) if bond.cards > 1]
         if source.node != target.node:
             links = self._way(source, target)
             if links is None:
@@ -171,8 +181,9 @@ class Topology:
             for link in links:
                 there = link.b if link.a == here else link.a
                 edges.append(f"{here}->{there}")
-                rtt_ms += link.rtt_ms
+                rtt_ms += link.way_ms
                 kept *= 1.0 - link.loss
+                carried.append(_one_connection_mbit_s(link))
                 here = there
         edges.append(f">{target.label}")
         return Path(
@@ -180,7 +191,7 @@ class Topology:
             bandwidth_mbit_s=min(self.capacity_mbit_s[edge] for edge in edges),
             rtt_ms=rtt_ms,
             loss=1.0 - kept,
-            connection_mbit_s=min((b.card_mbit_s for b in (source, target) if b.cards > 1), default=math.inf),
+            connection_mbit_s=min(carried, default=math.inf),
         )
 
     def _way(self, source: Bond, target: Bond) -> list[Link] | None:

@@ -30,6 +30,8 @@ class Action:
         Bandwidth cap.
     copy_disks : tuple of str
         Disks copied along.
+    landings : tuple of str
+        Disks that land elsewhere: ``vda at PATH``.
     first : tuple of str
         What is looked at just before; any of it amiss, and the migration is not asked for.
     """
@@ -46,6 +48,7 @@ class Action:
     max_downtime_ms: float
     bandwidth_mbit_s: float | None
     copy_disks: tuple[str, ...]
+    landings: tuple[str, ...]
     first: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -53,7 +56,9 @@ class Action:
         if self.bandwidth_mbit_s is not None:
             extras.append(f"at most {self.bandwidth_mbit_s:g} Mbit/s")
         if self.copy_disks:
-            extras.append(f"copying disks {', '.join(self.copy_disks)}")
+            extras.append(f"copying disks {', '.join(self.landings or self.copy_disks)}")
+        if self.source == self.target:
+            return f"wave {self.wave}: {self.move_id} move disks of '{self.vm}' on {self.source} ({', '.join(extras)})"
         return (
             f"wave {self.wave}: {self.move_id} migrate '{self.vm}' {self.source} -> {self.target} ({', '.join(extras)})"
         )
@@ -71,7 +76,12 @@ def _action(move: Move, plan: Plan) -> Action:
     stores = sorted({disk.datastore for disk in vm.disks if disk.name not in move.copy_disks})
     first = [
         f"'{vm.name}' runs on {source.name} and nowhere else",
-        f"{target.name} is up and has {vm.memory_mib} MiB and {vm.vcpus} vCPUs to spare",
+        *(
+            ()
+            if move.storage_only
+            else (f"{target.name} is up and has {vm.memory_mib} MiB and {vm.vcpus} vCPUs to spare",)
+        ),
+        *(f"{target.name} sees datastore {store}" for store in sorted({each.datastore for each in move.landings})),
         *(f"{target.name} has network {name}" for name in networks),
         *(f"{target.name} sees datastore {name}" for name in stores),
     ]
@@ -88,6 +98,7 @@ def _action(move: Move, plan: Plan) -> Action:
         max_downtime_ms=move.max_downtime_ms,
         bandwidth_mbit_s=move.bandwidth_mbit_s,
         copy_disks=move.copy_disks,
+        landings=tuple(f"{landing.disk} to {landing.path}" for landing in move.landings),
         first=tuple(first),
     )
 

@@ -16,6 +16,7 @@ from drsim import check
 from drsim.inventory import Vm
 from drsim.placement import Placement
 from drsim.plan import Move, Plan
+from executor.ends import ports_of
 from executor.events import EventListener, MoveEnded, MoveProgress, MoveStarted, StopAsked, WaveStarted
 from executor.hypervisor.base import HostFacts, Hypervisor, Outcome, Progress, Whereabouts, judge
 from executor.lease import Holder
@@ -171,8 +172,14 @@ class Carrier:
         self._record([Step(move_id=move.id, state=MoveState.INTENDED) for move in ready])
         admitted: list[Move] = []
         refused: list[tuple[Move, str]] = []
-        for move, (whereabouts, facts, theirs) in zip(ready, self._observe(ready), strict=True):
-            refusals = recheck(move, self._plan, whereabouts, facts, self._promised(move.target, admitted))
+        looks, facts = self._observe(ready)
+        now = self._orders.clock()
+        for move, (whereabouts, theirs) in zip(ready, looks, strict=True):
+            refusals = recheck(
+                *(move, self._plan, whereabouts, facts[move.target], self._promised(move.target, admitted)),
+                source=facts[move.source],
+                now=now,
+            )
             refusals = (*refusals, *theirs) or self._rules(move, admitted)
             if refusals:
                 refused.append((move, " ".join(str(refusal) for refusal in refusals)))
@@ -198,29 +205,38 @@ class Carrier:
                 return f"Its earlier move {earlier.id} to {earlier.target} is {self.states[earlier.id]}."
         return ""
 
-    def _observe(self, moves: Sequence[Move]) -> list[tuple[Whereabouts, HostFacts, tuple[Refusal, ...]]]:
-        """Ask the hosts about all moves of a wave at once, before any of them begins."""
+    def _observe(
+        self, moves: Sequence[Move]
+    ) -> tuple[list[tuple[Whereabouts, tuple[Refusal, ...]]], dict[str, HostFacts]]:
+        """Ask the hosts about all moves of a wave at once, before any of them begins; and about themselves."""
 
-        def look(move: Move) -> tuple[Whereabouts, HostFacts, tuple[Refusal, ...]]:
+        def look(move: Move) -> tuple[Whereabouts, tuple[Refusal, ...]]:
             vm = self._vm(move)
-            facts = HostFacts(host=move.target, state="unknown", note="it cannot be asked")
             return (
                 _ask(partial(self._hypervisor.locate, vm), _nowhere(move)),
-                _ask(partial(self._hypervisor.facts, move.target), facts),
                 _ask(partial(self._hypervisor.objections, move, vm), (_unasked(move),)),
             )
 
+        def ask(host: str) -> HostFacts:
+            unknown = HostFacts(host=host, state="unknown", note="it cannot be asked")
+            return _ask(partial(self._hypervisor.facts, host), unknown)
+
         if not moves:
-            return []
-        with ThreadPoolExecutor(min(ASKERS, len(moves))) as askers:
-            return list(askers.map(look, moves))
+            return [], {}
+        hosts = list(dict.fromkeys(host for move in moves for host in (move.target, move.source)))
+        with ThreadPoolExecutor(min(ASKERS, len(moves) + len(hosts))) as askers:
+            facts = askers.map(ask, hosts)
+            looks = askers.map(look, moves)
+            return list(looks), dict(zip(hosts, facts, strict=True))
 
     def _promised(self, target: str, admitted: Sequence[Move]) -> Promised:
         coming = [(move, self._vm(move)) for move in admitted if move.target == target]
+        arriving = [vm for move, vm in coming if not move.storage_only]
         return Promised(
-            memory_mib=float(sum(vm.memory_mib for _, vm in coming)),
-            vcpus=float(sum(vm.vcpus for _, vm in coming)),
+            memory_mib=float(sum(vm.memory_mib for vm in arriving)),
+            vcpus=float(sum(vm.vcpus for vm in arriving)),
             disk_mib=sum(disk.size_mib for move, vm in coming for disk in vm.disks if disk.name in move.copy_disks),
+            ports=sum(ports_of(move) for move, _ in coming),
         )
 
     def _rules(self, move: Move, admitted: Sequence[Move]) -> tuple[Refusal, ...]:

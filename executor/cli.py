@@ -95,6 +95,9 @@ def collect(
     network: Annotated[list[str] | None, typer.Option(help="Bridge that all hosts have.")] = None,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds over which use is measured.")] = 1.0,
     measure_dirty: Annotated[bool, typer.Option(help="Measure dirty rates, where no profile is declared.")] = False,
+    measure_lines: Annotated[
+        bool, typer.Option(help="Measure round-trip time and rate between hosts; fills each line for two seconds.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read hosts over libvirt into an inventory."""
@@ -103,11 +106,20 @@ def collect(
     from executor.collect import collect_estate
     from executor.estate import read_hosts_file
 
+    if measure_lines and not hosts_file:
+        raise DrsimError("--measure-lines needs --hosts-file: it says which sites there are and how to reach a shell.")
     if bool(uris) == bool(hosts_file):
         raise DrsimError("collect needs libvirt URIs or --hosts-file FILE, one of the two.")
     if hosts_file:
         estate = read_hosts_file(hosts_file)
-        result = collect_estate(estate, clock=_now, name=name, interval_s=interval, measure_dirty=measure_dirty)
+        result = collect_estate(
+            estate,
+            clock=_now,
+            name=name,
+            interval_s=interval,
+            measure_dirty=measure_dirty,
+            measure_lines=measure_lines,
+        )
     else:
         result = read(
             uris or [],
@@ -121,6 +133,9 @@ def collect(
         )
     for remark in result.remarks:
         sys.stderr.write(f"Note: {visible(remark)}\n")
+    for line in result.lines:
+        if line.rtt_ms is not None and line.rate_mbit_s is not None:
+            sys.stderr.write(f"{line.a} -> {line.b}: {line.rtt_ms:.1f} ms, {line.rate_mbit_s:.0f} Mbit/s\n")
     if out:
         write_inventory(result.inventory, out)
     if as_json or not out:

@@ -14,7 +14,11 @@ from executor.estate import DeclaredHost, Estate
 from executor.hypervisor.libvirt_bounded import run_bounded
 from executor.hypervisor.libvirt_connect import check_uri, load_libvirt
 from executor.hypervisor.libvirt_read import read_host
+from executor.lines import Line, measure, with_lines
 from executor.merge import merge
+
+AT_ONCE = 256
+"""Hosts read at once: a thread that waits costs little, and a host that hangs then keeps nobody else waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +33,14 @@ class Collected:
         Hosts that did not answer and why, guessed or missing facts, declarations that look wanting.
     unreachable : tuple of str
         Hosts that did not answer.
+    lines : tuple of Line
+        What was measured between hosts.
     """
 
     inventory: Inventory
     remarks: tuple[str, ...] = ()
     unreachable: tuple[str, ...] = ()
+    lines: tuple[Line, ...] = ()
 
 
 def collect(
@@ -48,7 +55,7 @@ def collect(
     networks: Sequence[str] = (),
     interval_s: float = 1.0,
     timeout_s: float = 20.0,
-    max_parallel: int = 32,
+    max_parallel: int = AT_ONCE,
     measure_dirty: bool = False,
     allow_host_cpu: bool = False,
     previous: Inventory | None = None,
@@ -118,12 +125,17 @@ def collect_estate(
     name: str = "inventory",
     interval_s: float = 1.0,
     timeout_s: float = 20.0,
-    max_parallel: int = 32,
+    max_parallel: int = AT_ONCE,
     measure_dirty: bool = False,
     allow_host_cpu: bool = False,
     previous: Inventory | None = None,
+    measure_lines: bool = False,
 ) -> Collected:
-    """Read the hosts of an estate; parameters and errors as in `collect`."""
+    """Read the hosts of an estate; parameters and errors as in `collect`.
+
+    With `measure_lines` the round-trip time and the rate between hosts are measured, too, which fills each line for
+    `executor.lines.SENDING_S` seconds.
+    """
     load_libvirt()
     for host in estate.hosts:
         check_uri(host.uri)
@@ -154,7 +166,9 @@ def collect_estate(
     )
     captured_at = clock().astimezone(UTC).isoformat(timespec="seconds")
     inventory, remarks, silent = merge(estate, answers, name=name, captured_at=captured_at, previous=previous)
-    return Collected(inventory=inventory, remarks=remarks, unreachable=silent)
+    lines = measure(estate, inventory) if measure_lines else ()
+    inventory, more = with_lines(inventory, lines)
+    return Collected(inventory=inventory, remarks=(*remarks, *more), unreachable=silent, lines=lines)
 
 
 def _key(host: DeclaredHost) -> str:

@@ -41,6 +41,9 @@ class DeclaredHost:
         Configured vCPUs a core; configured guest memory per MiB.
     maintenance : bool
         Whether it takes no guests.
+    shell : str or None
+        Words that, with a script behind them, run it on the host: ``ssh root@h1``. For measuring lines; by default
+        ssh where `uri` is one of ssh.
     """
 
     uri: str
@@ -57,6 +60,7 @@ class DeclaredHost:
     cpu_overcommit: float = 8.0
     memory_overcommit: float = 1.0
     maintenance: bool = False
+    shell: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +112,23 @@ def estate_of(inventory: Inventory) -> Estate:
         networks=tuple(
             network.bridge
             for network in inventory.networks
-            if network.bridge and not network.exceptions and network.vlan is None and everywhere <= set(network.hosts)
+            if network.bridge == network.name and not _is_declared(network, inventory)
+            if network.vlan is None and everywhere <= set(network.hosts)
         ),
-        named=tuple(network for network in inventory.networks if network.exceptions),
+        named=tuple(network for network in inventory.networks if _is_declared(network, inventory)),
         links=inventory.links,
         switches=tuple(switch.name for switch in inventory.switches),
     )
+
+
+def _is_declared(network: Network, inventory: Inventory) -> bool:
+    """Whether collecting alone would not have found it as it is: its bridges, its name, its reach beyond a site."""
+    if not network.bridge or ":" in network.name or network.exceptions:
+        return bool(network.exceptions)
+    sites = {host.site for host in inventory.hosts if host.name in network.hosts}
+    tag = "" if network.vlan is None else f".{network.vlan}"
+    named = network.name not in {f"{network.bridge}{tag}", *(f"{network.bridge}@{site}{tag}" for site in sites)}
+    return named or (len(sites) > 1 and not set(inventory.host_by_name) <= set(network.hosts))
 
 
 def _declared(host: Host) -> DeclaredHost:

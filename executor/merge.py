@@ -176,10 +176,17 @@ class _Merge:
             self._pool(host, pool)
         for bridge in reading.bridges or ():
             if not self._named(host, bridge, None):
-                self._network(bridge, bridge, None, (host,))
+                self._network(self._wire(host, bridge), bridge, None, (host,))
         for network in reading.networks:
             if not network.local and network.bridge:
-                self._network(network.bridge, network.bridge, None, (host,))
+                self._network(self._wire(host, network.bridge), network.bridge, None, (host,))
+
+    def _wire(self, host: str, bridge: str) -> str:
+        """Name of the network of a bridge that nobody named: bridges of one name are one wire as far as their site."""
+        if bridge in self._estate.networks or len({declared.site for declared in self._estate.hosts}) == 1:
+            return bridge
+        site = next(each.site for each in self._hosts if each.name == host)
+        return f"{bridge}@{site}"
 
     def _pool(self, host: str, pool: PoolReading) -> str:
         if pool.kind in NETWORK_POOLS:
@@ -359,12 +366,12 @@ class _Merge:
         if named := self._named(host, bridge, nic.vlan):
             return named
         if nic.vlan is None:
-            return self._network(bridge, bridge, None, (host,))
+            return self._network(self._wire(host, bridge), bridge, None, (host,))
         if base := self._named(host, bridge, None):  # a tag on a switch that was declared
             whole = self._networks[base]
             return self._keep(replace(whole, name=f"{base}.{nic.vlan}", vlan=nic.vlan))
         hosts = tuple(h for h in self._names if bridge in self._estate.networks or h == host)
-        return self._network(f"{bridge}.{nic.vlan}", bridge, nic.vlan, hosts)
+        return self._network(f"{self._wire(host, bridge)}.{nic.vlan}", bridge, nic.vlan, hosts)
 
     def _named(self, host: str, bridge: str, vlan: int | None) -> str | None:
         """Return the declared network that this bridge of a host belongs to."""
@@ -446,6 +453,7 @@ def _answered(declared: DeclaredHost, reading: HostReading) -> Host:
             state="maintenance" if declared.maintenance else "up",
             cpu_model=reading.capabilities.cpu_model,
             arch=reading.capabilities.arch,
+            numa_nodes=reading.capabilities.numa_nodes,
             memory_used_mib=reading.memory_used_mib,
             cpu_used_cores=reading.cpu_used_cores,
         ),

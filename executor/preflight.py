@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from drsim.inventory import Host, Vm
 from drsim.plan import Move, Plan
+from executor.ends import between
 from executor.hypervisor.base import HostFacts, Whereabouts
 from executor.refusal import Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promised:
-    """What moves admitted a moment before will take on the target: memory (MiB), vCPUs and disk space (MiB)."""
+    """What moves admitted a moment before will take on the target: memory (MiB), vCPUs, disk space (MiB), ports."""
 
     memory_mib: float = 0.0
     vcpus: float = 0.0
     disk_mib: float = 0.0
+    ports: int = 0
 
 
 NOTHING_PROMISED = Promised()
@@ -29,6 +32,9 @@ def recheck(
     whereabouts: Whereabouts,
     facts: HostFacts,
     promised: Promised = NOTHING_PROMISED,
+    *,
+    source: HostFacts | None = None,
+    now: datetime | None = None,
 ) -> tuple[Refusal, ...]:
     """Compare one move with what both ends say now.
 
@@ -44,6 +50,10 @@ def recheck(
         What the target says of itself just now.
     promised : Promised
         What other moves of the same wave, admitted before this one, will take there.
+    source : HostFacts, optional
+        What the source says of itself just now.
+    now : datetime, optional
+        By the controller's clock, timezone-aware; with both, what must fit between the ends is looked at.
 
     Returns
     -------
@@ -63,6 +73,10 @@ def recheck(
             )
         )
         return tuple(refusals)
+    if source is not None and now is not None and source.state != "unknown" and not move.storage_only:
+        refusals += between(move, source, facts, plan.policy.limits, now, promised_ports=promised.ports)
+    if move.storage_only:
+        return (*refusals, *_room(move, vm, facts, promised))
     refusals += [
         *_capacity(vm, target, plan, facts, promised),
         *_cpu(vm, plan.inventory.host_by_name[move.source], facts),
@@ -150,6 +164,20 @@ def _networks(vm: Vm, target: str, facts: HostFacts) -> Iterator[Refusal]:
         )
 
 
+def _room(move: Move, vm: Vm, facts: HostFacts, promised: Promised) -> Iterator[Refusal]:
+    """See that the datastores that disks go to are there and have room."""
+    sizes = {disk.name: disk.size_mib for disk in vm.disks}
+    for store in dict.fromkeys(landing.datastore for landing in move.landings):
+        needed_mib = sum(sizes[each.disk] for each in move.landings if each.datastore == store) + promised.disk_mib
+        free_mib = facts.datastores.get(store)
+        if store not in facts.datastores:
+            text = f"'{move.target}' does not see {store}, where disks of '{vm.name}' are to go."
+            yield Refusal(kind="disk", text=text, remedy="Mount it there, or make a new plan.")
+        elif free_mib is not None and free_mib < needed_mib:
+            text = f"{store} on '{move.target}' has {free_mib:.0f} MiB free; {needed_mib:.0f} MiB are needed."
+            yield Refusal(kind="disk", text=text, remedy="Free space there, or make a new plan.")
+
+
 def _storage(vm: Vm, move: Move, facts: HostFacts, promised: Promised) -> Iterator[Refusal]:
     missing = sorted({d.datastore for d in vm.disks if d.name not in move.copy_disks} - set(facts.datastores))
     if missing:
@@ -158,6 +186,9 @@ def _storage(vm: Vm, move: Move, facts: HostFacts, promised: Promised) -> Iterat
             text=f"'{move.target}' does not see {', '.join(missing)}, which holds disks of '{vm.name}'.",
             remedy="Mount it there, or make a new plan that copies the disks.",
         )
+    if move.landings:
+        yield from _room(move, vm, facts, promised)
+        return
     copied_mib = sum(disk.size_mib for disk in vm.disks if disk.name in move.copy_disks)
     free = list(facts.datastores.values())
     if copied_mib and free and all(mib is not None and mib < copied_mib + promised.disk_mib for mib in free):

@@ -12,8 +12,8 @@ class Refusal:
     Parameters
     ----------
     kind : str
-        ``guest``, ``host``, ``memory``, ``cpu``, ``machine``, ``network``, ``disk``, ``version``,
-        ``transfer`` or ``rule``.
+        ``guest``, ``host``, ``memory``, ``cpu``, ``machine``, ``network``, ``disk``, ``version``, ``transfer``,
+        ``clock``, ``tls``, ``ports``, ``line`` or ``rule``.
     text : str
         What was found and what was expected.
     remedy : str

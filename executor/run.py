@@ -222,6 +222,11 @@ def _stale(text: str) -> Problem:
 def _is_there(plan: Plan, now: Inventory) -> bool:
     """Whether the only thing that changed is that the plan was carried out."""
     reached = plan.target.applied_to(plan.inventory)
+    for move in plan.moves:
+        disks = now.vm_by_name[move.vm].disks if move.vm in now.vm_by_name else ()
+        paths = {disk.name: disk.path for disk in disks}
+        if any(paths.get(landing.disk) != landing.path for landing in move.landings):
+            return False
     copied = {move.vm for move in plan.moves if move.copy_disks}
     # Where copied disks lie afterwards is the target's business; the plan does not say.
     landed = tuple(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from drsim.inventory import Host, Inventory, Vm
+from drsim.inventory import Host, Inventory, Network, Vm
+from drsim.plan import Move
 from drsim.policy import NotOn, Pin, Policy, RunOn
 from drsim.topology import Topology
 
@@ -34,7 +35,7 @@ def unmovable(inventory: Inventory, policy: Policy, vm: Vm, target: Host, topolo
         return f"'{target.name}' has CPU {target.cpu_model}, '{source.name}' has {source.cpu_model}"
     for network in inventory.networks:
         if any(nic.network == network.name for nic in vm.nics) and target.name not in network.hosts:
-            return f"'{target.name}' has no network '{network.name}'"
+            return f"'{target.name}' has no network '{network.name}'{_border(inventory, network, target)}"
     path = topology.path(source.name, target.name)
     if path is None:
         if source.site == target.site:
@@ -44,6 +45,9 @@ def unmovable(inventory: Inventory, policy: Policy, vm: Vm, target: Host, topolo
         return (
             f"the round-trip time to '{target.name}' is {path.rtt_ms:g} ms, the limit {policy.limits.max_rtt_ms:g} ms"
         )
+    least, carried = policy.limits.min_rate_mbit_s, min(path.bandwidth_mbit_s, path.connection_mbit_s)
+    if least is not None and carried < least:
+        return f"the line to '{target.name}' carries {carried:.0f} Mbit/s, the policy wants {least:g}"
     return _forbidden(inventory, policy, vm, target)
 
 
@@ -67,4 +71,46 @@ def _forbidden(inventory: Inventory, policy: Policy, vm: Vm, target: Host) -> st
                 return f"rule '{rule.name}' keeps it off {', '.join(rule.hosts)}"
             case _:
                 continue
+    return None
+
+
+def _border(inventory: Inventory, network: Network, target: Host) -> str:
+    """Say that a bridge of the same name in another site is another wire, if the target has one."""
+    sites = {inventory.host_by_name[name].site for name in network.hosts}
+    twins = (
+        other.name
+        for other in inventory.networks
+        if target.name in other.hosts and network.bridge and other.bridge_on(target.name) == network.bridge
+    )
+    twin = next(twins, None)
+    if twin is None or target.site in sites:
+        return ""
+    return (
+        f": its bridge {network.bridge} ('{twin}') lies in another site, beyond a layer-2 border, where the guest's "
+        f"addresses would lead nowhere. If an overlay joins the two, declare it in the policy: wires: [{{name: "
+        f"{network.bridge}, networks: ['{network.name}', '{twin}'], overlay: vxlan}}]"
+    )
+
+
+def unlandable(inventory: Inventory, vm: Vm, move: Move) -> str | None:
+    """Say why disks cannot land where a move puts them; None if they can.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        Free of problems.
+    vm : Vm
+        The guest.
+    move : Move
+        Its move.
+    """
+    disks = {disk.name: disk for disk in vm.disks}
+    for landing in move.landings:
+        store, disk = inventory.datastore_by_name.get(landing.datastore), disks.get(landing.disk)
+        if disk is None or landing.disk not in move.copy_disks:
+            return f"'{vm.name}' has no disk '{landing.disk}' that is copied"
+        if store is None or move.target not in store.hosts:
+            return f"'{move.target}' does not mount datastore '{landing.datastore}'"
+        if move.storage_only and landing.path == disk.path:
+            return f"disk '{landing.disk}' of '{vm.name}' lies at {landing.path} already"
     return None

@@ -13,6 +13,7 @@ from drsim.errors import Problem
 from drsim.inventory import Inventory
 from drsim.policy import Apart, NotOn, Pin, Policy, Rule, RunOn, Together, select_hosts, select_vms
 from drsim.transfer import contradictions
+from drsim.wires import wire_problems
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 def policy_problems(policy: Policy, inventory: Inventory) -> tuple[Problem, ...]:
     """List what a policy names in vain and where its rules contradict each other."""
-    found = (_selectors(policy, inventory), _manners(policy, inventory), _contradictions(policy, inventory))
+    found = (
+        _selectors(policy, inventory),
+        _manners(policy, inventory),
+        _storing(policy, inventory),
+        wire_problems(policy, inventory),
+        _contradictions(policy, inventory),
+    )
     return tuple(itertools.chain.from_iterable(found))
 
 
@@ -62,6 +69,19 @@ def _manners(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
         if "hybrid" in manner.ladder and contradictions(replace(manner.transfer, mode="hybrid")):
             expected = "the settings of its transfer do not go with post-copy."
             yield problem(place, "ladder", expected, "Leave out hybrid, or the settings that exclude it.")
+
+
+def _storing(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
+    tags, stores = _tags(inventory), inventory.datastore_by_name
+    for number, wish in enumerate(policy.storing, 1):
+        place = f"storing {number}"
+        for word in wish.vms:
+            if word != "*" and word not in inventory.vm_by_name and word not in tags:
+                yield problem(place, "vms", f"'{word}' is no guest and no tag of one.", "Correct it, or use * for all.")
+        for name in wish.datastores:
+            if name not in stores or stores[name].path is None:
+                known = ", ".join(store.name for store in inventory.datastores if store.path) or "none"
+                yield problem(place, "datastores", f"'{name}' is no datastore with a folder.", f"Name one of: {known}.")
 
 
 def _joined(must: Sequence[Rule], inventory: Inventory) -> list[tuple[set[str], set[str]]]:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from drsim.check.movable import unmovable
+from drsim.check.movable import unlandable, unmovable
 from drsim.check.placement import RESOURCES, breakers, loads, rooms, violations
 from drsim.check.violation import SLACK, Violation
 from drsim.placement import Placement
@@ -84,18 +84,25 @@ class _Replay:
             missing = move.vm if vm is None else move.target
             yield self._say("order", move.id, f"Move {move.id} names '{missing}', which is not known.", remedy, number)
             return
-        if self._place[move.vm] != move.source or move.source == move.target:
+        if self._place[move.vm] != move.source or (move.source == move.target and not move.storage_only):
             text = f"Move {move.id} starts on {move.source}; '{move.vm}' is on {self._place[move.vm]} then."
             yield self._say("order", move.id, text, remedy, number)
         if sum(other.vm == move.vm for other in wave) > 1:
             yield self._say("order", move.id, f"'{move.vm}' is moved twice in wave {number}.", remedy, number)
+        if why := unlandable(self._inventory, vm, move):
+            yield self._say("target", move.id, f"Move {move.id} to {move.target}: {why}.", remedy, number)
+        if move.storage_only:
+            if vm.state != "running":
+                text = f"Move {move.id}: '{vm.name}' is {vm.state}; only disks of running guests are moved live."
+                yield self._say("target", move.id, text, remedy, number)
+            return
         here = replace(vm, host=self._place[move.vm])  # a second leg begins where the first one ended
         if why := unmovable(self._inventory, self._policy, here, target, self._topology):
             yield self._say("target", move.id, f"Move {move.id} to {move.target}: {why}.", remedy, number)
 
     def _limits(self, wave: Sequence[Move], number: int) -> Iterator[Violation]:
         limits = self._policy.limits
-        ends = Counter(end for move in wave for end in (move.source, move.target))
+        ends = Counter(end for move in wave for end in {move.source, move.target})
         for host, times in ends.items():
             if times > limits.moves_per_host:
                 text = f"{times} migrations at once on '{host}'; the limit is {limits.moves_per_host}."
@@ -116,6 +123,7 @@ class _Replay:
 
     def _play(self, wave: Sequence[Move], number: int) -> Iterator[Violation]:
         """Let the targets hold all that comes, then let the sources go."""
+        wave = [move for move in wave if not move.storage_only]
         vms = self._inventory.vm_by_name
         present = {move.vm: {self._place[move.vm]} for move in wave}
         for move in wave:

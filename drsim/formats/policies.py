@@ -15,7 +15,7 @@ from drsim.formats.neutral import PREFIX, read_neutral
 from drsim.formats.text import read_text, refuse, write_text
 from drsim.formats.traces import HUAWEI, read_huawei
 from drsim.formats.validate import build, check_header
-from drsim.policy import FORMAT_VERSION, Limits, Manner, Policy, Rule
+from drsim.policy import FORMAT_VERSION, Limits, Manner, Policy, Rule, Storing, Wire
 from drsim.transfer import Transfer
 
 FORMAT = "drsim-policy"
@@ -102,6 +102,10 @@ def _manner(manner: Manner) -> dict[str, Any]:
     return record
 
 
+def _listed(record: Storing | Wire) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(record).items()}
+
+
 def write_policy(policy: Policy, path: str | Path) -> None:
     """Write a policy as YAML; what has its default is left out."""
     default = asdict(Limits())
@@ -117,4 +121,8 @@ def write_policy(policy: Policy, path: str | Path) -> None:
     data = {"format": FORMAT, "format_version": FORMAT_VERSION, "limits": limits, "rules": rules}
     if policy.manners:
         data["manners"] = [_manner(manner) for manner in policy.manners]
+    if policy.storing:
+        data["storing"] = [_listed(wish) for wish in policy.storing]
+    if policy.wires:
+        data["wires"] = [_listed(wire) for wire in policy.wires]
     write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), path)

@@ -6,6 +6,7 @@ thousand rows. The truth is `drsim.check.unmovable`; a law in the tests holds th
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -92,6 +93,7 @@ class Reach:
     def __init__(self, inventory: Inventory, policy: Policy) -> None:
         self._inventory = inventory
         self._max_rtt_ms = policy.limits.max_rtt_ms
+        self._min_rate_mbit_s = policy.limits.min_rate_mbit_s or 0.0
         self._topology = Topology(inventory)
         self._index = {host.name: number for number, host in enumerate(inventory.hosts)}
         self._up = np.array([host.takes_guests for host in inventory.hosts], dtype=np.bool_)
@@ -99,7 +101,7 @@ class Reach:
         for number, host in enumerate(inventory.hosts):
             self._stations[self._topology.station(host.name)].append(number)
         self._networks = {net.name: self._mask(net.hosts) for net in inventory.networks}
-        self._source_rows: dict[tuple[tuple[str, ...], str, str | None], Bools] = {}
+        self._source_rows: dict[tuple[tuple[str, ...], str, str | None, str], Bools] = {}
         self._rows: dict[tuple[str, ...], Bools] = {}
 
     def _mask(self, hosts: Iterable[str]) -> Bools:
@@ -118,7 +120,8 @@ class Reach:
 
     def _from(self, source: Host) -> Bools:
         station = self._topology.station(source.name)
-        key = (station, source.arch, source.cpu_model)
+        own = source.name if self._min_rate_mbit_s else ""  # whose card may be the narrowest
+        key = (station, source.arch, source.cpu_model, own)
         if key not in self._source_rows:
             row = self._up.copy()
             for there, numbers in self._stations.items():
@@ -126,6 +129,10 @@ class Reach:
                 if there != station and (path is None or path.rtt_ms > self._max_rtt_ms):
                     row[numbers] = False
             for number, host in enumerate(self._inventory.hosts):
+                path = self._topology.path(source.name, host.name) if self._min_rate_mbit_s else None
+                carried = math.inf if path is None else min(path.bandwidth_mbit_s, path.connection_mbit_s)
+                if carried < self._min_rate_mbit_s:
+                    row[number] = False
                 models = (source.cpu_model, host.cpu_model)
                 if host.arch != source.arch or (None not in models and models[0] != models[1]):
                     row[number] = False

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from drsim.inventory import HostState, Inventory, Vm
 from drsim.plan import Move
+from executor.hypervisor.certificate import Certificate
 from executor.refusal import Refusal
 
 SightingState = Literal["running", "paused", "incoming", "stopped", "unknown"]
@@ -29,12 +30,18 @@ class Sighting:
         Whether a migration job is active on this copy.
     severed : bool
         Whether it is one half of a guest whose post-copy lost its connection: the other half is elsewhere.
+    disks : tuple of (str, str)
+        Name and path of each disk.
+    copying : tuple of str
+        Disks that are being copied to another place on this host.
     """
 
     host: str
     state: SightingState
     job: bool = False
     severed: bool = False
+    disks: tuple[tuple[str, str], ...] = ()
+    copying: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +145,16 @@ class HostFacts:
         Datastores of the inventory that are present, with their free space in MiB (None: not known).
     guests_memory_mib, guests_vcpus : float
         Configured memory (MiB) and vCPUs of all guests on it that are not stopped, incoming ones left out.
+    clock_ahead_s : float or None
+        Its clock, less that of the controller, seconds.
+    clock_error_s : float
+        By how much that may be wrong, seconds.
+    free_ports : int or None
+        Ports of its migration range on which nobody listens.
+    certificates : tuple of Certificate
+        Those that it uses for migrations; empty if not known.
+    rtt_ms : float or None
+        Round-trip time between the controller and it, ms.
     note : str
         What a person should know, e.g. why it could not be asked.
     """
@@ -151,6 +168,11 @@ class HostFacts:
     datastores: Mapping[str, float | None] = field(default_factory=dict)
     guests_memory_mib: float = 0.0
     guests_vcpus: float = 0.0
+    clock_ahead_s: float | None = None
+    clock_error_s: float = 0.0
+    free_ports: int | None = None
+    certificates: tuple[Certificate, ...] = ()
+    rtt_ms: float | None = None
     note: str = ""
 
 
@@ -245,6 +267,8 @@ def judge(move: Move, whereabouts: Whereabouts) -> Verdict:
     whereabouts : Whereabouts
         Where its guest was seen, over all hosts of the plan.
     """
+    if move.storage_only:
+        return _judge_disks(move, whereabouts)
     vm, live = move.vm, tuple(s for s in whereabouts.sightings if s.state != "stopped")
     seen = ", ".join(f"{s.state} on {s.host}" for s in live) or "nowhere"
     mute = [host for host in (move.source, move.target) if host in whereabouts.unreachable]
@@ -264,6 +288,33 @@ def judge(move: Move, whereabouts: Whereabouts) -> Verdict:
         leftover = f" {move.target} holds an incoming copy that never ran; libvirt there removes it." if idle else ""
         return Verdict(status="stayed", text=f"'{vm}' runs on {move.source}.{leftover}")
     return Verdict(status="unknown", text=f"'{vm}' was seen {seen}. {_advice(move, running, idle)}")
+
+
+def _judge_disks(move: Move, whereabouts: Whereabouts) -> Verdict:
+    """Decide what became of disks from where they lie: all on the new place, or all on the old one; else unknown."""
+    live = [s for s in whereabouts.sightings if s.state != "stopped"]
+    if move.source in whereabouts.unreachable:
+        text = f"'{move.vm}': {move.source} cannot be asked. {_HANDS_OFF} Bring it back in reach, then resume the run."
+        return Verdict(status="unknown", text=text)
+    if [(s.host, s.state) for s in live] != [(move.source, "running")]:
+        seen = ", ".join(f"{s.state} on {s.host}" for s in live) or "nowhere"
+        text = f"'{move.vm}' was seen {seen}. {_HANDS_OFF} Look at it, and at its disks, by hand."
+        return Verdict(status="unknown", text=text)
+    paths, copying = dict(live[0].disks), set(live[0].copying)
+    if copying & {landing.disk for landing in move.landings}:
+        return Verdict(status="under_way", text=f"Disks of '{move.vm}' are being copied.")
+    if unread := [landing.disk for landing in move.landings if landing.disk not in paths]:
+        text = (
+            f"'{move.vm}': {move.source} does not say where {', '.join(unread)} lie. {_HANDS_OFF} Resume the run later."
+        )
+        return Verdict(status="unknown", text=text)
+    there = [landing.disk for landing in move.landings if paths.get(landing.disk) == landing.path]
+    if len(there) == len(move.landings):
+        return Verdict(status="moved", text=f"{', '.join(there)} of '{move.vm}' lie at their new places.")
+    if not there:
+        return Verdict(status="stayed", text=f"The disks of '{move.vm}' lie where they lay.")
+    text = f"Of the disks of '{move.vm}' only {', '.join(there)} lie at their new places; it runs on both."
+    return Verdict(status="unknown", text=f"{text} {_HANDS_OFF} Collect anew and plan the rest.")
 
 
 def _torn(move: Move) -> str:

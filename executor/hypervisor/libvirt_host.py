@@ -22,6 +22,7 @@ class Capabilities:
     arch: str
     cpu_model: str | None
     numa_memory_mib: float
+    numa_nodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,13 +166,14 @@ def parse_capabilities(text: str, *, place: str) -> Capabilities:
         If the text is not a ``<capabilities>`` element.
     """
     root = _parse(text, "capabilities", place)
-    cells = root.iterfind("host/topology/cells/cell/memory")
+    cells = root.findall("host/topology/cells/cell/memory")
     return Capabilities(
         host_uuid=root.findtext("host/uuid"),
         arch=root.findtext("host/cpu/arch") or "x86_64",
         cpu_model=root.findtext("host/cpu/model"),
         # libvirt gives the memory of a NUMA cell in KiB.
         numa_memory_mib=sum(int(cell.text or 0) / 1024 for cell in cells if (cell.text or "").isdecimal()),
+        numa_nodes=len(cells) or None,
     )
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from drsim.errors import DataError, HypervisorError
+from drsim.errors import HypervisorError
 from drsim.inventory import Inventory, Vm
 from drsim.plan import Move
 from drsim.transfer import contradictions
@@ -29,15 +29,16 @@ from executor.hypervisor.base import (
 )
 from executor.hypervisor.libvirt_bounded import Failed, run_bounded
 from executor.hypervisor.libvirt_connect import OPEN_TIMEOUT_S, Connections, load_libvirt, message
-from executor.hypervisor.libvirt_domain import parse_domain
+from executor.hypervisor.libvirt_facts import host_facts
+from executor.hypervisor.libvirt_files import read_files
 from executor.hypervisor.libvirt_flags import migration_flags, migration_parameters
-from executor.hypervisor.libvirt_host import parse_capabilities
 from executor.hypervisor.libvirt_objections import objections
-from executor.hypervisor.libvirt_read import domain_state, host_memory_mib, is_severed, plain_state
+from executor.hypervisor.libvirt_read import domain_state, is_severed, plain_state
 from executor.hypervisor.libvirt_recover import heals, reconnect
+from executor.hypervisor.libvirt_relocate import cancel, disk_places, look, sizes_differ, start_copies, switch_over
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
 from executor.hypervisor.libvirt_target import target_xml
-from executor.hypervisor.libvirt_volumes import free_mib, make_volumes, volumes_of
+from executor.hypervisor.libvirt_volumes import make_volumes, volumes_of
 from executor.refusal import Refusal
 from executor.steer import Sight, Steering
 
@@ -82,6 +83,7 @@ class LibvirtKvm:
         self._inventory = inventory
         self._clock = clock
         self._libvirt = load_libvirt()
+        self._reading = {host.name: threading.Lock() for host in inventory.hosts}
         self._connections = Connections({host.name: host.uri for host in inventory.hosts if host.uri})
         if not any(host.uri for host in inventory.hosts):
             raise HypervisorError(
@@ -110,7 +112,8 @@ class LibvirtKvm:
         before = self._look(vm)
         for _ in range(4):
             if len(before.sightings) == 1 and before.sightings[0].state == "running":
-                return before
+                at_rest = not (before.sightings[0].job or before.sightings[0].severed)
+                return self._look_at_disks(vm, before) if at_rest else before
             time.sleep(POLL_S)
             now = self._look(vm)
             if now == before:
@@ -125,6 +128,21 @@ class LibvirtKvm:
             vm=vm.name,
             sightings=tuple(answer for answer in answers.values() if isinstance(answer, Sighting)),
             unreachable=tuple(host for host, answer in answers.items() if isinstance(answer, Failed)),
+        )
+
+    def _look_at_disks(self, vm: Vm, seen: Whereabouts) -> Whereabouts:
+        """Add where the disks of a guest at rest lie; one whose QEMU hangs on a dead connection is not asked."""
+        (sighting,) = seen.sightings
+        answer = run_bounded({"disks": partial(self._with_disks, sighting, vm)}, timeout_s=LOOK_TIMEOUT_S)["disks"]
+        return seen if isinstance(answer, Failed) else replace(seen, sightings=(answer,))
+
+    def _with_disks(self, sighting: Sighting, vm: Vm) -> Sighting:
+        domain = self._domain(sighting.host, vm)
+        places = {} if domain is None else disk_places(domain)
+        return replace(
+            sighting,
+            disks=tuple((name, path) for name, (path, _, _) in places.items()),
+            copying=tuple(name for name, (_, there, _) in places.items() if there is not None),
         )
 
     def _sight(self, host: str, vm: Vm) -> Sighting | None:
@@ -159,49 +177,9 @@ class LibvirtKvm:
 
     def _facts(self, host: str) -> HostFacts:
         connection = self._connections.get(host)
-        known = self._inventory.host_by_name[host]
-        total, used = host_memory_mib(connection)
-        capabilities = parse_capabilities(connection.getCapabilities(), place=host)
-        memory, vcpus, used_bridges = 0.0, 0.0, set()
-        for domain in connection.listAllDomains(self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-            try:
-                config = parse_domain(domain.XMLDesc(0), place=host)
-                incoming = domain_state(domain)[1]
-            except (DataError, self._libvirt.libvirtError):
-                continue  # it left while being asked
-            if not incoming:
-                memory, vcpus = memory + config.memory_mib, vcpus + config.vcpus
-                used_bridges |= {nic.bridge for nic in config.nics if nic.bridge}
-        bridges = self._bridges(connection)
-        pools = free_mib(connection)
-        unchecked = [] if bridges is not None else ["bridges"]
-        return HostFacts(
-            host=host,
-            state="maintenance" if known.state == "maintenance" else "up",
-            memory_free_mib=None if used is None else max(0.0, total - used - known.reserved_memory_mib),
-            cpu_model=capabilities.cpu_model,
-            arch=capabilities.arch,
-            networks=tuple(
-                network.name
-                for network in self._inventory.networks
-                if (bridge := network.bridge_on(host)) in used_bridges
-                or (bridge in bridges if bridges is not None and bridge else host in network.hosts)
-            ),
-            datastores={
-                store.name: pools.get(store.path or "")
-                for store in self._inventory.datastores
-                if host in store.hosts or (store.kind != "local" and store.path in pools)
-            },
-            guests_memory_mib=memory,
-            guests_vcpus=vcpus,
-            note=f"libvirt there cannot list {', '.join(unchecked)}; taken from the inventory." if unchecked else "",
-        )
-
-    def _bridges(self, connection: Any) -> set[str] | None:
-        try:
-            return {interface.name() for interface in connection.listAllInterfaces(0)}
-        except self._libvirt.libvirtError:
-            return None
+        with self._reading[host]:  # two pools of one folder exclude each other
+            files = read_files(connection)
+        return host_facts(connection, self._inventory, host, files)
 
     def objections(self, move: Move, vm: Vm) -> tuple[Refusal, ...]:
         """Ask both ends what they have against a move; see `Hypervisor.objections`."""
@@ -213,7 +191,9 @@ class LibvirtKvm:
     # Acting
 
     def migrate(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
-        """Migrate a guest; see `Hypervisor.migrate`."""
+        """Migrate a guest, or move its disks; see `Hypervisor.migrate`."""
+        if move.storage_only:
+            return self._relocate(move, vm, on_progress, begin=True)
         steering = Steering(move)
         try:
             call, domain = self._begin(move, vm, steering)
@@ -235,10 +215,10 @@ class LibvirtKvm:
         poll_s = POLL_S / 4 if move.transfer.may_postcopy else POLL_S
         began = time.monotonic()
         # A QEMU whose connection has died may answer nobody; that must not keep us from hearing the call's end.
-        look = _Call(look_and_steer)
+        glance = _Call(look_and_steer)
         while not call.wait(poll_s):
-            if look.wait(0.0):
-                look = _Call(look_and_steer)
+            if glance.wait(0.0):
+                glance = _Call(look_and_steer)
         wall_s = time.monotonic() - began
         # The call tells why, the looking tells what: an error may be raised after the guest has moved.
         cause = given_up[0] if given_up else ("" if call.error is None else message(call.error))
@@ -258,11 +238,16 @@ class LibvirtKvm:
         domain = self._domain(move.source, vm)
         if domain is None:
             raise HypervisorError(f"there is no guest '{vm.name}' on {move.source}")
+        places = {landing.disk: landing.path for landing in move.landings}
         if move.copy_disks:
-            volumes, peer = volumes_of(domain, move.copy_disks), self._connections.get(move.target)
+            peer = self._connections.get(move.target)
+            volumes = [
+                replace(volume, path=places.get(disk, volume.path))
+                for disk, volume in zip(move.copy_disks, volumes_of(domain, move.copy_disks), strict=True)
+            ]
             make_volumes(peer, volumes, host=move.target, replace=move.transfer.replace_leftovers)
         flags = migration_flags(self._libvirt, move, persistent=bool(domain.isPersistent()))
-        there = target_xml(domain, self._bridges_over(move))
+        there = target_xml(domain, self._bridges_over(move), places)
         parameters = migration_parameters(self._libvirt, move, vm, target_xml=there)
         # Set before the start so that it holds from the first pass on; QEMU keeps it for the migration to come.
         with contextlib.suppress(self._libvirt.libvirtError):
@@ -271,6 +256,54 @@ class LibvirtKvm:
             peer = self._connections.get(move.target)
             return _Call(lambda: domain.migrate3(peer, parameters, flags)), domain
         return _Call(lambda: domain.migrateToURI3(peer_uri, parameters, flags)), domain
+
+    def _relocate(self, move: Move, vm: Vm, on_progress: ProgressListener, *, begin: bool) -> Outcome:
+        """Move disks of a guest on its host, or go on with what a dead controller began."""
+        cause, began = "", time.monotonic()
+        try:
+            domain = self._domain(move.source, vm)
+            if domain is None:
+                raise HypervisorError(f"there is no guest '{vm.name}' on {move.source}")
+            if begin:
+                start_copies(domain, self._connections.get(move.source), move)
+            while not switch_over(domain, move):
+                progress = look(domain, move, time.monotonic() - began)
+                on_progress(progress)
+                limit_s = move.transfer.timeout_s
+                if limit_s is not None and progress.elapsed_s > limit_s:
+                    cancel(domain, move)
+                    raise HypervisorError(f"it was given up after {limit_s:g} s, as planned")
+                time.sleep(POLL_S)
+            cause = sizes_differ(domain, vm, move)
+        except (HypervisorError, self._libvirt.libvirtError) as error:
+            cause = message(error)
+        seconds = time.monotonic() - began
+        verdict = self._settled(move, vm)
+        left = ", ".join(disk.path or "" for disk in vm.disks if disk.name in move.copy_disks)
+        match verdict.status:
+            case "moved":
+                note = f"{left} on {move.source} is left as it was; remove it when nobody wants it."
+                reason = f"It moved although libvirt reported: {cause}. {note}" if cause else note
+                return Outcome(status="moved", reason=reason, total_time_s=seconds, downtime_ms=0.0)
+            case "stayed":
+                return Outcome(status="stayed", reason=f"{verdict.text} {cause.rstrip('.') or 'Nothing was moved'}.")
+        return Outcome(status="unknown", reason=" ".join(filter(None, (verdict.text, cause))))
+
+    def _settled(self, move: Move, vm: Vm) -> Verdict:
+        """Judge where disks lie, once no copy is under way any more or the picture stays unclear."""
+        limit = time.monotonic() + SETTLE_S
+        while True:
+            seen = self._look(vm, (move.source,))
+            if len(seen.sightings) == 1:
+                seen = self._look_at_disks(vm, seen)
+            verdict = judge(move, seen)
+            if verdict.status in ("moved", "stayed") or time.monotonic() > limit:
+                break
+            time.sleep(POLL_S)
+        if verdict.status == "under_way":
+            text = f"{verdict.text} The copy goes on; resume the run, which switches over when it is done."
+            return Verdict(status="unknown", text=text)
+        return verdict
 
     def _bridges_over(self, move: Move) -> dict[str, str]:
         """Bridges of the source that are called otherwise on the target: what they are called there."""
@@ -305,6 +338,8 @@ class LibvirtKvm:
 
     def watch(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
         """Follow a migration that its controller left behind; see `Hypervisor.watch`."""
+        if move.storage_only:
+            return self._relocate(move, vm, on_progress, begin=False)
         return self._follow(move, vm, on_progress, cause="")
 
     def recover(self, move: Move, vm: Vm, on_progress: ProgressListener) -> Outcome:
@@ -336,7 +371,9 @@ class LibvirtKvm:
     def _abort(self, move: Move, vm: Vm) -> None:
         try:
             domain = self._domain(move.source, vm)
-            if domain is not None and domain_state(domain)[2]:
+            if domain is not None and move.storage_only:
+                cancel(domain, move)
+            elif domain is not None and domain_state(domain)[2]:
                 domain.abortJob()
         except self._libvirt.libvirtError as error:
             gone = (self._libvirt.VIR_ERR_NO_DOMAIN, self._libvirt.VIR_ERR_OPERATION_INVALID)

@@ -157,7 +157,7 @@ class _Reader:
         return HostReading(
             hostname=connection.getHostname(),
             capabilities=capabilities,
-            cores=max(1, int(connection.getInfo()[2])),
+            cores=max(1, int(connection.getInfo()[2])),  # those that are switched on
             memory_mib=max(1, int(max(memory, capabilities.numa_memory_mib))),
             memory_used_mib=used,
             cpu_used_cores=None if busy is None else max(0.0, busy),

@@ -110,8 +110,9 @@ class SimulatedHypervisor:
             if found is None:
                 return Whereabouts(vm=vm.name, unreachable=mute)
             job = next((job for job in self._world.jobs.values() if job.move.vm == found.name), None)
-            seen = [Sighting(host=found.host, state=found.state)]
-            if job is not None:
+            disks = tuple((disk.name, disk.path or "") for disk in found.disks)
+            seen = [Sighting(host=found.host, state=found.state, disks=disks)]
+            if job is not None and not job.move.storage_only:
                 over = job.switched_over
                 seen = [
                     Sighting(host=job.move.source, state="paused" if over else "running", job=True),
@@ -165,7 +166,11 @@ class SimulatedHypervisor:
         with self._world.lock:
             now = self.inventory()
             text = refusal.text if refusal is not None else _unfit(move, vm, now)
-            job = None if text else self._begin(move, vm, now)
+            job = None if text or move.storage_only else self._begin(move, vm, now)
+            if move.storage_only and not text:  # the model knows lines, not disks: they are there at once
+                self._write(_after(now, move))
+        if move.storage_only and kill is not None:
+            raise ControllerKilled(move.id)
         if job is None:
             return self._look(move, vm, None, text)
 
@@ -376,6 +381,9 @@ def _after(now: Inventory, move: Move) -> Inventory:
 def _landed(disk: Disk, move: Move, now: Inventory) -> Disk:
     """Put a copied disk where its target keeps such disks: a datastore of the same kind if there is one."""
     kinds = {store.name: store.kind for store in now.datastores}
+    landing = next((each for each in move.landings if each.disk == disk.name), None)
+    if landing is not None:
+        return replace(disk, datastore=landing.datastore, path=landing.path)
     stores = [store for store in now.datastores if move.target in store.hosts]
     stores.sort(key=lambda store: store.kind != kinds.get(disk.datastore))
     return replace(disk, datastore=stores[0].name) if stores else disk

@@ -53,13 +53,15 @@ class GuestControl:
 
     def __init__(self, client_pid: int, address: str, wait_s: float = 5.0) -> None:
         deadline = time.monotonic() + wait_s
+        patience_s = 0.2  # a first packet that nobody heard is sent again after a second only: better to begin anew
         while True:
             try:
-                self._socket = namespace.connect(client_pid, (address, CONTROL_PORT), 1.0)
+                self._socket = namespace.connect(client_pid, (address, CONTROL_PORT), patience_s)
                 break
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise LabError(f"The guest at {address} does not answer: {error}.") from error
+                patience_s = min(1.0, 1.2 * patience_s)
                 time.sleep(0.05)
         self._socket.settimeout(90.0)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

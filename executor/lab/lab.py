@@ -250,6 +250,7 @@ class Lab:
                 "peer_uri": peers[member.name],
                 "site": member.site,
                 "nic_mbit_s": member.line.rate_mbit_s or 10000.0,
+                "shell": f"nsenter -t {self.state.hosts[member.name].init_pid} -a -- sh -c",
             }
             for member in members
         ]
@@ -372,6 +373,7 @@ class Lab:
         member = next(member for member in self.state.topology.hosts if member.name == name)
         self._start_host(member, kvm=kvm_usable()[0])
         self._note_cut(name, cut=False)  # its line is a new one
+        self._write_hosts_files()  # and so is its PID 1
 
     def daemon(self, name: str, action: str) -> None:
         """Do something to libvirtd of a host: ``kill`` (SIGKILL), ``stop`` (SIGSTOP), ``continue`` or ``start``."""
@@ -380,19 +382,36 @@ class Lab:
             host.start_daemon(self.state, name)
             return
         signals = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "continue": signal.SIGCONT}
-        namespace_id = os.readlink(f"/proc/{own.init_pid}/ns/pid")
-        for pid in marked_pids(self.state.folder):
-            try:
-                same = os.readlink(f"/proc/{pid}/ns/pid") == namespace_id
-                if not same or Path(f"/proc/{pid}/comm").read_text().strip() != "libvirtd":
-                    continue
+        for pid in self._daemons(own):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signals[action])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
             # What answers on its socket afterwards must be the next one.
             deadline = time.monotonic() + 5.0
             while action == "kill" and not has_ended(pid) and time.monotonic() < deadline:
                 time.sleep(0.005)
+
+    def _daemons(self, own: HostState) -> list[int]:
+        namespace_id = os.readlink(f"/proc/{own.init_pid}/ns/pid")
+        found = []
+        for pid in marked_pids(self.state.folder):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                same = os.readlink(f"/proc/{pid}/ns/pid") == namespace_id
+                if same and Path(f"/proc/{pid}/comm").read_text().strip() == "libvirtd":
+                    found.append(pid)
+        return found
+
+    def daemon_pid(self, name: str) -> int:
+        """Process number of a host's libvirtd, as seen from outside.
+
+        Raises
+        ------
+        LabError
+            If it does not run.
+        """
+        found = self._daemons(self._host(name))
+        if not found:
+            raise LabError(f"libvirtd of {name} does not run.")
+        return found[0]
 
     def capture(self, name: str, network: str | None = None) -> Capture:
         """Listen for announcements of guests where a host's bridge meets the wire (of the first network by default).

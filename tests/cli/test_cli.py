@@ -296,3 +296,29 @@ def test_aim_and_horizon_belong_to_balance(drsim: Run) -> None:
     assert (said.code, "--objective balance" in said.err) == (1, True)
     weighed = json.loads(drsim("plan", CLUSTER, POLICY, "--horizon", 4, "--time-limit", 2, "--json").out)
     assert weighed["objective"]["horizon_s"] == 14400.0
+
+
+def test_disks_are_planned_shown_and_moved_without_their_guests(drsim: Run, tmp_path: Path) -> None:
+    disk = {"name": "vda", "datastore": "old", "size_mib": 100.0, "path": "/old/a.raw"}
+    stores = [{"name": name, "kind": "local", "path": f"/{name}", "hosts": ["h1"]} for name in ("old", "new")]
+    estate = {
+        "format": "drsim-inventory",
+        "format_version": 1,
+        "sites": [{"name": "s"}],
+        "hosts": [{"name": "h1", "site": "s", "cores": 4, "memory_mib": 1024}],
+        "datastores": stores,
+        "vms": [{"name": "a", "host": "h1", "vcpus": 1, "memory_mib": 64, "disks": [disk]}],
+    }
+    file, plan = tmp_path / "estate.json", tmp_path / "plan.json"
+    file.write_text(json.dumps(estate))
+    assert drsim("plan", file, "--storage-only", "--vm", "a").code == 1
+    assert drsim("plan", file, "--vm", "a", "--to", "new").code == 1
+    said = drsim("plan", file, "--storage-only", "--vm", "a", "--to", "new", "-o", plan)
+    assert said.code == 2, said.err
+    assert "vda on h1" in said.out
+    assert "Apply such a plan without simulating it" in drsim("simulate", plan).err
+    assert "move disks of 'a' on h1" in drsim("apply", plan, "--dry-run").out
+    said = drsim("apply", plan, "--on", f"simulated:{file}", "--yes")
+    assert said.code == 0, said.out + said.err
+    assert read_inventory(file).vms[0].disks[0].path == "/new/a.raw"
+    assert "not removed" in drsim("show", plan).out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -367,3 +368,42 @@ def test_names_of_the_inventory_are_unique_and_known() -> None:
     assert all(
         isinstance(host, Host) and host.site in {site.name for site in inventory.sites} for host in inventory.hosts
     )
+
+
+def test_two_hundred_hosts_of_which_some_hang_take_no_longer_than_one_that_hangs(tmp_path: Path) -> None:
+    pytest.importorskip("libvirt", reason="libvirt-python is not installed: make kvm")
+    node, deaf = tmp_path / "node.xml", tmp_path / "deaf"
+    node.write_text(
+        "<node><domain type='test'><name>g</name><uuid>{u}</uuid><memory unit='MiB'>64</memory><vcpu>1</vcpu><os><type>"
+        "hvm</type></os></domain></node>".replace("{u}", "6a1f3c1e-27a5-4a0e-9f53-5d0b6c4d7a11")
+    )
+    hanging = {f"h{number}" for number in range(0, 200, 10)}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(deaf))
+        listener.listen(64)  # it lets everybody in and never says a word
+        uris = {
+            name: f"qemu+unix:///system?socket={deaf}" if name in hanging else f"test://{node}"
+            for name in (f"h{number}" for number in range(200))
+        }
+        known = Inventory(hosts=(Host(name="h0", site="site-1", cores=7, memory_mib=7),))
+        began_s = time.monotonic()
+        found = collect(uris, clock=noon, interval_s=0.1, timeout_s=3.0, previous=known)
+        took_s = time.monotonic() - began_s
+    states = {host.name: host.state for host in found.inventory.hosts}
+    assert set(states) == set(uris)
+    assert {name for name, state in states.items() if state == "unknown"} == hanging == set(found.unreachable)
+    assert set(states.values()) == {"up", "unknown"}
+    assert found.inventory.host_by_name["h0"].cores == 7  # what was known of it is kept
+    # One after the other the silent ones alone would take a minute.
+    assert took_s < 0.5 * len(hanging) * 3.0
+
+
+def test_bridges_of_one_name_in_two_sites_are_two_networks_until_declared() -> None:
+    far = Estate(hosts=(DeclaredHost(uri="test:///1", name="a"), DeclaredHost(uri="test:///2", name="b", site="rome")))
+    inventory, _ = merged(far, reading("a"), reading("b"))
+    assert {network.name: network.hosts for network in inventory.networks} == {
+        "br0@site-1": ("a",),
+        "br0@rome": ("b",),
+    }
+    inventory, _ = merged(replace(far, networks=("br0",)), reading("a"), reading("b"))
+    assert {network.name: network.hosts for network in inventory.networks} == {"br0": ("a", "b")}

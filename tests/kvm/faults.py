@@ -14,18 +14,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from drsim.errors import LabError
 from drsim.inventory import Inventory, Vm
-from drsim.plan import Move
+from drsim.plan import Landing, Move
 from drsim.transfer import Transfer
 from executor.collect import collect_estate
 from executor.estate import read_hosts_file
 from executor.hypervisor.base import Outcome, Progress
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
+from executor.hypervisor.libvirt_read import is_severed
 from executor.lab.config import LOCAL_FOLDER
 from executor.lab.lab import Lab, take_down
 from executor.lab.state import lab_names, labs_root
@@ -40,6 +41,9 @@ TOPOLOGY = LabTopology(
         LabGuest(name="l", host="h1", memory_mib=256, working_set_mib=32, dirty_rate_mib_s=2, datastore="local"),
     ),
 )
+MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
+OTHER_FOLDER = "/srv/other"
+POSTCOPY: dict[str, object] = {"transfer": Transfer(mode="postcopy")}
 SLOW_MBIT_S = 150.0
 """Cap at which the guest is on its way for some seven seconds."""
 
@@ -88,6 +92,7 @@ class Expected:
     status: str
     runs_on: str | None
     says: str = ""
+    or_nowhere: bool = False
 
 
 def read(lab: Lab) -> Inventory:
@@ -225,6 +230,118 @@ def postcopy_recovered(scene: Scene) -> Expected:
     return Expected(outcome=outcome, status="moved", runs_on=scene.move.target)
 
 
+HANDS_OFF = "keeps its hands off"
+IN_POSTCOPY = 0.6
+"""Share of what is left at which a post-copy is under way."""
+
+
+def postcopy_qemu_killed(which: str) -> Scenario:
+    """Kill one of the two halves of a guest: the memory that it held is lost, and nothing may be started anywhere."""
+
+    def scenario(scene: Scene) -> Expected:
+        host = scene.move.source if which == "source" else scene.move.target
+        outcome = scene.at(IN_POSTCOPY, lambda: scene.kill_qemu(host))
+        half = None if which == "target" else scene.move.target  # it runs until it needs what is lost
+        return Expected(outcome=outcome, status="unknown", runs_on=half, says=HANDS_OFF, or_nowhere=True)
+
+    return scenario
+
+
+def postcopy_power_failure(which: str) -> Scenario:
+    def scenario(scene: Scene) -> Expected:
+        host = scene.move.source if which == "source" else scene.move.target
+        outcome = scene.at(IN_POSTCOPY, lambda: scene.lab.crash(host))
+        if outcome.status != "unknown" or HANDS_OFF not in outcome.reason:
+            raise LabError(f"with a host down: {outcome}")
+        scene.lab.restart(host)
+        # Now both can be asked, and it is still not known: the guest's memory is gone in part.
+        outcome = scene.door.watch(scene.move, scene.vm, lambda progress: None)
+        half = None if which == "target" else scene.move.target
+        return Expected(outcome=outcome, status="unknown", runs_on=half, says=HANDS_OFF, or_nowhere=True)
+
+    return scenario
+
+
+def daemon_stopped_long(which: str) -> Scenario:
+    """Stop a daemon for longer than keepalive bears: whatever came of it, one copy runs and drsim finds it."""
+
+    def scenario(scene: Scene) -> Expected:
+        host = scene.move.source if which == "source" else scene.move.target
+        back = threading.Event()
+
+        def act() -> None:
+            scene.lab.daemon(host, "stop")
+            time.sleep(45.0)
+            scene.lab.daemon(host, "continue")
+            back.set()
+
+        outcome = scene.at(0.5, act)
+        back.wait(60.0)
+        if outcome.status == "unknown":  # an end could not be asked; it can be now
+            outcome = scene.door.watch(scene.move, scene.vm, lambda progress: None)
+        runs_on = scene.move.target if outcome.status == "moved" else scene.move.source
+        status = outcome.status if outcome.status in ("moved", "stayed") else "moved or stayed"
+        return Expected(outcome=outcome, status=status, runs_on=runs_on)
+
+    return scenario
+
+
+def out_of_memory(scene: Scene) -> Expected:
+    """Let the target run out of memory while pages arrive: its kernel kills the QEMU that takes them."""
+    group = MEMORY_GROUPS / f"drsim-{NAME}"
+    if not MEMORY_GROUPS.is_dir():
+        raise LabError(f"{MEMORY_GROUPS} is not there: this kernel cannot bound a host's memory")
+    group.mkdir(exist_ok=True)
+    daemon = scene.lab.daemon_pid(scene.move.target)
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(140 << 20))
+        (group / "cgroup.procs").write_text(str(daemon))
+        outcome = scene.door.migrate(scene.move, scene.vm, lambda progress: None)
+        killed = "oom_kill 0" not in (group / "memory.oom_control").read_text()
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):
+                (MEMORY_GROUPS / "cgroup.procs").write_text(pid)
+        with contextlib.suppress(OSError):
+            group.rmdir()
+    if not killed:
+        raise LabError("nobody ran out of memory")
+    return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source)
+
+
+def relocation(act: str) -> Scenario:
+    """Move the disk of a running guest on its host, and break it off half way, or let it run full."""
+
+    def scenario(scene: Scene) -> Expected:
+        host, folder = scene.move.source, OTHER_FOLDER
+        scene.lab.run(host, f"mkdir -p {folder}; rm -f {folder}/*")
+        place = f"{folder}/{scene.vm.name}.raw"
+        landing = Landing(disk="vda", datastore=f"{host}:{folder}", path=place)
+        scene.move = replace(scene.move, target=host, landings=(landing,), copy_disks=("vda",), bandwidth_mbit_s=40.0)
+        if act == "full":
+            scene.lab.run(host, f"mount -t tmpfs -o size=1m tmpfs {folder}")
+        try:
+            with scene.lab.control(scene.vm.name) as control:
+                control.ask("disk 4000")
+                time.sleep(4.0)
+                control.ask("disk 100")
+            stopped = threading.Event()
+
+            def look(progress: Progress) -> None:
+                if act == "abort" and progress.sent_mib > 1 and not stopped.is_set():
+                    stopped.set()
+                    scene.door.abort(scene.move, scene.vm)
+
+            outcome = scene.door.migrate(scene.move, scene.vm, look)
+        finally:
+            if act == "full":
+                time.sleep(0.5)
+                scene.lab.run(host, f"umount -l {folder}")
+        return Expected(outcome=outcome, status="moved" if act == "none" else "stayed", runs_on=host)
+
+    return scenario
+
+
 SCENARIOS: dict[str, tuple[Scenario, dict[str, object]]] = {
     "abort": (aborted, {}),
     "libvirtd of the target killed": (target_daemon_killed, {}),
@@ -240,6 +357,19 @@ SCENARIOS: dict[str, tuple[Scenario, dict[str, object]]] = {
     "no port left on the target": (ports_taken, {}),
     "link cut in post-copy": (postcopy_cut, {"transfer": Transfer(mode="postcopy")}),
     "link cut in post-copy, recovered": (postcopy_recovered, {"transfer": Transfer(mode="postcopy")}),
+    **{
+        f"QEMU of the {which} killed in post-copy": (postcopy_qemu_killed(which), POSTCOPY)
+        for which in ("source", "target")
+    },
+    **{
+        f"power failure of the {which} in post-copy": (postcopy_power_failure(which), POSTCOPY)
+        for which in ("source", "target")
+    },
+    **{f"libvirtd of the {which} stopped for 45 s": (daemon_stopped_long(which), {}) for which in ("source", "target")},
+    "target out of memory": (out_of_memory, {}),
+    "disk moved on its host: full": (relocation("full"), {"guest": "l"}),
+    "disk moved on its host: abort": (relocation("abort"), {"guest": "l"}),
+    "disk moved on its host": (relocation("none"), {"guest": "l"}),
     "direct: abort": (aborted, {"transfer": Transfer(transport="direct")}),
     "direct: libvirtd of the target killed": (target_daemon_killed, {"transfer": Transfer(transport="direct")}),
     "direct: link cut at 50%": (link_cut(0.5), {"transfer": Transfer(transport="direct")}),
@@ -281,7 +411,7 @@ def play(lab: Lab, name: str) -> dict[str, object]:
     return {
         "scenario": name,
         "good": expected.outcome.status == expected.status
-        and running == wanted
+        and (running == wanted or (expected.or_nowhere and not running))
         and expected.says in expected.outcome.reason
         and whole is not False,
         "status": expected.outcome.status,
@@ -300,8 +430,8 @@ def revive(lab: Lab, guest: str) -> None:
         connection = lab.connection(host)
         for domain in connection.listAllDomains():
             if domain.name() == guest:
-                states[host] = (domain.state()[0], domain)
-    if len(states) != 1 or next(iter(states.values()))[0] != 1:
+                states[host] = (domain.state()[0] == 1 and not is_severed(domain), domain)
+    if len(states) != 1 or not next(iter(states.values()))[0]:
         for _, domain in states.values():
             with contextlib.suppress(Exception):
                 domain.destroy()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from drsim.inventory import Inventory
 from drsim.migration import copied_disks
-from drsim.plan import Move
+from drsim.plan import Landing, Move
 from drsim.transfer import Transfer
 from executor.collect import collect_estate
 from executor.estate import read_hosts_file
@@ -90,6 +90,8 @@ class Case:
     stays: bool = False
     target: str | None = None
     shapes: bool = True
+    lands: bool = False
+    at_home: bool = False
 
 
 def cases() -> Iterator[Case]:
@@ -142,6 +144,12 @@ def cases() -> Iterator[Case]:
     yield Case(name="disks multifd", guest="l", transfer=Transfer(parallel_connections=2))
     yield Case(name="disks hybrid", guest="l", dirty_rate_mib_s=40, transfer=Transfer(mode="hybrid"))
     yield Case(name="disks direct", guest="l", transfer=Transfer(transport="direct"))
+    yield Case(name="disks, landing at another path", guest="l", lands=True)
+    yield Case(name="disks, landing at another path, TLS hybrid", guest="l", lands=True, dirty_rate_mib_s=40,
+               transfer=Transfer(mode="hybrid", tls=True))  # fmt: skip
+    yield Case(name="storage only", guest="l", lands=True, at_home=True)
+    yield Case(name="storage only, writes at both", guest="l", lands=True, at_home=True,
+               transfer=Transfer(synchronous_writes=True))  # fmt: skip
     yield Case(name="disks RTT 20 ms", guest="l", rtt_ms=20.0)
     for rtt in (20.0, 100.0):
         yield Case(name=f"disks RTT {rtt:g} ms, writes on both ends", guest="l", rtt_ms=rtt,
@@ -214,7 +222,8 @@ def run_case(lab: Lab, number: int, case: Case) -> dict[str, object]:
     inventory = read(lab)
     vm = inventory.vm_by_name[case.guest]
     others = [host for host in lab.state.hosts if host != vm.host]
-    target = case.target or others[number % len(others)]
+    target = vm.host if case.at_home else case.target or others[number % len(others)]
+    path = f"{LOCAL_FOLDER}/case-{number}-{time.time_ns()}/{case.guest}.raw"
     move = Move(
         id=f"c{number}",
         vm=vm.name,
@@ -224,7 +233,8 @@ def run_case(lab: Lab, number: int, case: Case) -> dict[str, object]:
         max_downtime_ms=case.max_downtime_ms,
         bandwidth_mbit_s=case.bandwidth_mbit_s,
         transfer=replace(case.transfer, replace_leftovers=True),  # of an earlier case
-        copy_disks=copied_disks(vm, inventory.host_by_name[target], inventory),
+        copy_disks=("vda",) if case.at_home else copied_disks(vm, inventory.host_by_name[target], inventory),
+        landings=(Landing(disk="vda", datastore=f"{target}:new", path=path),) if case.lands else (),
     )
     door = LibvirtKvm(inventory)
     with lab.probe([case.guest]) as probe:
@@ -237,11 +247,13 @@ def run_case(lab: Lab, number: int, case: Case) -> dict[str, object]:
         view = probe.report()[case.guest]
     door.close()
     places = [host for host in lab.state.hosts if case.guest in lab.guests_on(host)]
+    landed = not case.lands or small(lab, target, path)
     with lab.control(case.guest) as control:
         verdict = control.verify()
     good = (
         outcome.status == ("stayed" if case.stays else "moved")
         and places == [vm.host if case.stays else target]
+        and landed
         and not (view.broken or view.lost or view.repeated or verdict.bad_pages or verdict.bad_blocks)
     )
     return {
@@ -260,6 +272,12 @@ def run_case(lab: Lab, number: int, case: Case) -> dict[str, object]:
         "places": places,
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+def small(lab: Lab, host: str, path: str) -> bool:
+    """Whether a copied disk lies where it was to land, and takes no more space than what the guest wrote."""
+    found = lab.run(host, f"du -k {path} || true").split()
+    return bool(found) and found[0].isdecimal() and 0 < int(found[0]) < 32 * 1024  # of 64 MiB
 
 
 def read(lab: Lab) -> Inventory:

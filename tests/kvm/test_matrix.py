@@ -23,12 +23,16 @@ CASES = (
     "disks TLS",
     "disks hybrid",
     "disks RTT 100 ms, writes on both ends",
+    "disks, landing at another path",
+    "storage only",
     "precopy given up",
 )
 FAULTS = (
     "libvirtd of the target killed",
     "QEMU of the target killed at 50%",
     "disk of the target full",
+    "disk moved on its host: full",
+    "QEMU of the target killed in post-copy",
     "no port left",
 )
 

@@ -1,0 +1,152 @@
+"""Where copied disks land, and plans that move disks of running guests between datastores of their hosts."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import replace
+
+from drsim import check
+from drsim.errors import InventoryError, PlanError, PolicyError, Problem
+from drsim.inventory import Datastore, Inventory, Vm
+from drsim.optimize import score
+from drsim.placement import Placement
+from drsim.plan import Landing, Move, Plan
+from drsim.policy import Objective, Policy, select_vms
+from drsim.travel import manner_of
+from drsim.version import __version__
+
+
+def landings(vm: Vm, disks: Sequence[str], target: str, inventory: Inventory, policy: Policy) -> tuple[Landing, ...]:
+    """Say where copied disks of a guest come to lie, as far as the policy has a wish.
+
+    Parameters
+    ----------
+    vm : Vm
+        The guest.
+    disks : sequence of str
+        Its disks that are copied.
+    target : str
+        Host that it goes to.
+    inventory, policy : Inventory, Policy
+        Free of problems.
+    """
+    names = {"*", vm.name, *(f"tag:{tag}" for tag in vm.tags)}
+    wish = next((wish for wish in policy.storing if not names.isdisjoint(wish.vms)), None)
+    if wish is None:
+        return ()
+    stores = (inventory.datastore_by_name[name] for name in wish.datastores)
+    store = next((store for store in stores if target in store.hosts and store.path), None)
+    if store is None:
+        return ()
+    return tuple(
+        landing
+        for disk in vm.disks
+        if disk.name in disks and disk.path and (landing := _landing(disk.name, disk.path, store)).path != disk.path
+    )
+
+
+def _landing(disk: str, path: str, store: Datastore) -> Landing:
+    return Landing(disk=disk, datastore=store.name, path=posixpath.join(store.path or "", posixpath.basename(path)))
+
+
+def plan_storage(
+    inventory: Inventory,
+    policy: Policy | None = None,
+    *,
+    vms: Sequence[str],
+    to: str,
+    disks: Sequence[str] = (),
+) -> Plan:
+    """Plan to move disks of running guests to another datastore of the host that each is on; nobody changes hosts.
+
+    Parameters
+    ----------
+    inventory, policy : Inventory, Policy
+        What is where; how guests travel, and limits.
+    vms : sequence of str
+        Guests: names or ``tag:LABEL``.
+    to : str
+        Datastore.
+    disks : sequence of str
+        Their disks, by target name; all by default. Those that lie there already stay.
+
+    Raises
+    ------
+    InventoryError, PolicyError, PlanError
+        If a name is not known, a disk is no file, the datastore has no room or no path, or not all hosts mount it.
+    """
+    policy = policy or Policy()
+    if problems := check.inventory_problems(inventory):
+        raise InventoryError(*problems)
+    if problems := check.policy_problems(policy, inventory):
+        raise PolicyError(*problems)
+    store = inventory.datastore_by_name.get(to)
+    if store is None or store.path is None:
+        known = ", ".join(each.name for each in inventory.datastores if each.path) or "none"
+        raise _refuse("datastore", f"'{to}' is no datastore with a folder of files.", f"Name one of: {known}.")
+    if unknown := [word for word in vms if not select_vms([word], inventory)]:
+        raise _refuse("vms", f"'{unknown[0]}' is no guest and no tag of one.", "Correct it.")
+    moves: list[Move] = []
+    needed_mib = 0.0
+    wave_of: dict[str, int] = {}
+    for vm in select_vms(vms, inventory):
+        wanted = [disk for disk in vm.disks if (not disks or disk.name in disks) and disk.datastore != to]
+        if not wanted:
+            continue
+        if vm.state != "running":
+            raise _refuse("vms", f"'{vm.name}' is {vm.state}.", "Only disks of running guests are moved live.")
+        if odd := [disk.name for disk in wanted if not (disk.path or "").startswith("/")]:
+            raise _refuse("disks", f"disk '{odd[0]}' of '{vm.name}' is not a file.", "Name disks that are files.")
+        if vm.host not in store.hosts:
+            raise _refuse("datastore", f"'{vm.host}', host of '{vm.name}', does not mount '{to}'.", "Mount it there.")
+        needed_mib += sum(disk.size_mib for disk in wanted)
+        wave_of[vm.host] = wave_of.get(vm.host, 0) + 1
+        moves.append(
+            Move(
+                id="",
+                vm=vm.name,
+                source=vm.host,
+                target=vm.host,
+                reason=f"its disks go to {to}",
+                wave=wave_of[vm.host],
+                transfer=manner_of(vm, policy).transfer,
+                bandwidth_mbit_s=policy.limits.bandwidth_mbit_s,
+                copy_disks=tuple(disk.name for disk in wanted),
+                landings=tuple(_landing(disk.name, disk.path or "", store) for disk in wanted),
+            )
+        )
+    free_mib = None if store.capacity_mib is None else store.capacity_mib - (store.used_mib or 0.0)
+    if free_mib is not None and needed_mib > free_mib:
+        raise _refuse("datastore", f"'{to}' has {free_mib:.0f} MiB free of {needed_mib:.0f} MiB needed.", "Make room.")
+    paths = [landing.path for move in moves for landing in move.landings]
+    if twins := [path for path in paths if paths.count(path) > 1 and store.kind != "local"]:
+        raise _refuse("disks", f"two disks would become {twins[0]}.", "Move them one by one, renamed.")
+    return _plan(inventory, policy, moves, to)
+
+
+def _plan(inventory: Inventory, policy: Policy, unnamed: Sequence[Move], to: str) -> Plan:
+    ordered = sorted(unnamed, key=lambda move: move.wave)
+    moves = tuple(replace(move, id=f"m{number:03d}") for number, move in enumerate(ordered, 1))
+    wish = Objective(goal="repair")
+    reached = score(inventory, policy, wish, Placement.of(inventory))
+    note = f"Disks move to {to}; every guest stays on its host. What they leave behind is not removed."
+    plan = Plan(
+        inventory=inventory,
+        policy=policy,
+        objective=wish,
+        moves=moves,
+        before=reached,
+        after=reached,
+        applyable=bool(moves),
+        status="feasible" if moves else "nothing to do",
+        notes=(note,) if moves else (),
+        tool_version=__version__,
+    )
+    if broken := check.plan_violations(plan):
+        raise PlanError(*(Problem(place="plan", expected=each.text, remedy=each.remedy) for each in broken))
+    return plan
+
+
+def _refuse(field: str, expected: str, remedy: str) -> PlanError:
+    return PlanError(Problem(place="moving disks", field=field, expected=expected, remedy=remedy))

@@ -1,0 +1,179 @@
+"""The controller killed at every boundary of a real run: ``python -m tests.kvm.kills [--only WORD] [--json FILE]``.
+
+A process of its own applies a plan of one move and kills itself with SIGKILL: before and after each write of its
+record, and while the guest is under way. Another then resumes the run. Whatever the instant, the guest must run once,
+whole, where the record says; nobody who talks to it may have lost anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from drsim.formats import write_plan
+from drsim.inventory import Inventory
+from drsim.plan import Move, Plan, Score
+from drsim.transfer import Transfer, Transport
+from executor.collect import collect_estate
+from executor.estate import read_hosts_file
+from executor.hypervisor.libvirt_kvm import LibvirtKvm
+from executor.lab.lab import Lab, take_down
+from executor.lab.state import lab_names, labs_root
+from executor.lab.topology import LabGuest, LabHost, LabTopology
+from executor.lifecycle import MoveState, RunState
+from executor.run import apply, resume
+from executor.store import Store
+
+NAME = "kills"
+TOPOLOGY = LabTopology(
+    name=NAME,
+    hosts=tuple(LabHost(name=name) for name in ("h1", "h2")),
+    guests=(LabGuest(name="g", host="h1", memory_mib=160, working_set_mib=16, dirty_rate_mib_s=2),),
+)
+WRITES = ("take", "begin", "intent", "start", "outcome", "end", "release")
+TRANSPORTS: tuple[Transport, ...] = ("peer_to_peer", "direct")
+UNDER_WAY = "under way"
+
+CONTROLLER = """
+import os, signal, sys
+from contextlib import contextmanager
+from drsim.formats import read_plan
+from executor.events import MoveProgress
+from executor.hypervisor.libvirt_kvm import LibvirtKvm
+from executor.run import apply
+from executor.store import Store
+plan_file, url, fuse, when = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+class Mortal(Store):
+    writes = 0
+    @contextmanager
+    def _write(self):
+        self.writes += 1
+        if self.writes == fuse and when == "before":
+            die()
+        with super()._write() as connection:
+            yield connection
+        if self.writes == fuse and when == "after":
+            die()
+def listen(event):
+    if when == "under way" and isinstance(event, MoveProgress) and event.progress.sent_mib > 1:
+        die()
+plan = read_plan(plan_file)
+apply(plan, LibvirtKvm(plan.inventory), Mortal(url), actor="ann", on_event=listen)
+"""
+
+
+def boundaries() -> Iterator[tuple[Transport, str, int, str]]:
+    """Yield transport, name, number of the write and on which side of it the controller dies."""
+    for transport in TRANSPORTS:
+        for number, write in enumerate(WRITES, 1):
+            for when in ("before", "after"):
+                yield transport, f"{transport}: {when} {write}", number, when
+        yield transport, f"{transport}: {UNDER_WAY}", 0, UNDER_WAY
+
+
+def read(lab: Lab) -> Inventory:
+    """Collect the lab."""
+    estate = read_hosts_file(lab.state.folder / "hosts.yaml")
+    return collect_estate(estate, clock=lambda: datetime.now(UTC), interval_s=0.1).inventory
+
+
+def plan_of(inventory: Inventory, transport: Transport) -> Plan:
+    """Return a plan of one move, slow enough to be met under way."""
+    vm = inventory.vm_by_name["g"]
+    score = Score(violations=0, penalty=0.0, objective=0.0)
+    move = Move(
+        id="m001",
+        vm="g",
+        source=vm.host,
+        target="h2" if vm.host == "h1" else "h1",
+        reason="to be killed",
+        bandwidth_mbit_s=400.0,
+        transfer=Transfer(transport=transport),
+    )
+    return Plan(inventory=inventory, moves=(move,), before=score, after=score)
+
+
+def play(lab: Lab, transport: Transport, name: str, fuse: int, when: str) -> dict[str, object]:
+    """Kill a controller at one boundary, resume, and return what was seen."""
+    plan = plan_of(read(lab), transport)
+    (move,) = plan.moves
+    began = time.monotonic()
+    with TemporaryDirectory() as folder, lab.probe(["g"]) as probe:
+        time.sleep(0.2)
+        probe.reset()
+        file, url = Path(folder) / "plan.json", f"sqlite:///{folder}/runs.sqlite"
+        write_plan(plan, file)
+        words = [sys.executable, "-c", CONTROLLER, str(file), url, str(fuse), when]
+        killed = subprocess.run(words, capture_output=True, text=True, check=False)
+        door, store = LibvirtKvm(plan.inventory), Store(url)
+        runs = store.runs()
+        result = resume(runs[0].id, door, store, actor="bob") if runs else apply(plan, door, store, actor="bob")
+        time.sleep(0.5)
+        view = probe.report()["g"]
+        places = {s.host: s.state for s in door.locate(plan.inventory.vm_by_name["g"]).sightings}
+        started = sum(record.event == "move_started" for record in store.audit())
+        door.close()
+    state = result.moves[0].state
+    # Where the controller itself carries the migration, it ends with it: the guest stays, and the record says so.
+    right = {MoveState.DONE: move.target, MoveState.FAILED: move.source}
+    with lab.control("g") as control:
+        verdict = control.verify()
+    good = (
+        killed.returncode == -9
+        and places == {right.get(state, "?"): "running"}
+        and (state is MoveState.DONE or (transport == "direct" and when == UNDER_WAY))
+        and result.state in (RunState.DONE, RunState.NOTHING, RunState.FAILED)
+        and not (view.broken or view.lost or view.repeated or verdict.bad_pages or verdict.bad_blocks)
+    )
+    return {
+        "kill": name,
+        "good": good,
+        "controller": killed.returncode if killed.returncode == -9 else killed.stderr[-300:],
+        "run": str(result.state),
+        "move": str(state),
+        "started": started,
+        "places": places,
+        "lost": view.lost,
+        "bad": verdict.bad_pages + verdict.bad_blocks,
+        "seconds": round(time.monotonic() - began, 1),
+        "reason": result.moves[0].reason,
+    }
+
+
+def main(words: Sequence[str]) -> int:
+    """Play all boundaries; 0 if each ended as it must."""
+    parser = argparse.ArgumentParser(prog="kills", description=__doc__)
+    parser.add_argument("--only", default="", help="boundaries whose name holds this word")
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    arguments = parser.parse_args(words)
+    if NAME in lab_names():
+        take_down(labs_root() / NAME)
+    rows = []
+    lab = Lab.up(TOPOLOGY)
+    try:
+        for transport, name, fuse, when in boundaries():
+            if arguments.only in name:
+                rows.append(play(lab, transport, name, fuse, when))
+                sys.stdout.write(json.dumps(rows[-1]) + "\n")
+                sys.stdout.flush()
+    finally:
+        lab.down()
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    bad = [str(row["kill"]) for row in rows if not row["good"]]
+    sys.stdout.write(f"{len(rows)} kills, {len(bad)} not as they must be{': ' + ', '.join(bad) if bad else ''}\n")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
