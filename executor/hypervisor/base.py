@@ -277,7 +277,8 @@ def judge(move: Move, whereabouts: Whereabouts) -> Verdict:
         return Verdict(status="unknown", text=f"'{vm}': {' and '.join(mute)} cannot be asked; seen: {seen}. {remedy}")
     if any(s.severed for s in live):
         # The target may still wait for a job that its source has given up: that is not under way.
-        return Verdict(status="unknown", text=f"'{vm}' was seen {seen}. {_torn(move)}")
+        advice = _torn(move) if len(live) > 1 else _halved(move, live[0].host)
+        return Verdict(status="unknown", text=f"'{vm}' was seen {seen}. {advice}")
     if any(s.job for s in live):
         return Verdict(status="under_way", text=f"'{vm}' is being migrated ({seen}).")
     running = [s.host for s in live if s.state == "running"]
@@ -323,6 +324,20 @@ def _torn(move: Move) -> str:
         f"{_HANDS_OFF} Its post-copy lost the connection: it runs on {move.target} until it needs memory that is still "
         f"on {move.source}. Neither copy may be stopped or started. Restore the line between them, then recover it: "
         "drsim resume RUN --recover."
+    )
+
+
+def _halved(move: Move, left: str) -> str:
+    """Say what a person can do about a guest of whose two halves one is gone."""
+    if left == move.target:
+        return (
+            f"{_HANDS_OFF} Its post-copy lost the connection, and the half on {move.source} is gone with the memory "
+            f"that it still held: the guest runs on {left} until it needs that. Save from it what can be saved, then "
+            "stop it and start it anew by hand."
+        )
+    return (
+        f"{_HANDS_OFF} The half on {move.target}, which ran since the hand-over, is gone; what is left on {left} is "
+        "older than its disks. Never resume it: check the disks, then start the guest anew by hand."
     )
 
 

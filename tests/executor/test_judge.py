@@ -94,3 +94,21 @@ def test_nothing_outside_the_lab_calls_such_a_verb() -> None:
         if (path.name, node.func.attr) not in {("libvirt_volumes.py", "createXML"), ("libvirt_files.py", "destroy")}
     ]
     assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("halves", "says"),
+    [
+        ({"h1": "paused", "h2": "running"}, "--recover"),
+        ({"h2": "running"}, "the half on h1 is gone"),
+        ({"h1": "paused"}, "Never resume it"),
+    ],
+)
+def test_a_torn_guest_is_left_alone_and_what_is_said_is_true_of_the_halves_that_are_left(
+    halves: dict[str, str], says: str
+) -> None:
+    sightings = tuple(Sighting(host=host, state=state, severed=True) for host, state in halves.items())  # type: ignore[arg-type]
+    verdict = judge(MOVE, Whereabouts(vm="web", sightings=sightings))
+    assert verdict.status == "unknown"
+    assert "hands off" in verdict.text
+    assert says in verdict.text
