@@ -58,7 +58,7 @@ def simulate(
         return
     if window is not None:
         raise DrsimError("--window asks for a probability: add --replications, e.g. --replications 1000.")
-    played = simulate_plan(read, calibration.parameters)
+    played = simulate_plan(read, calibration=calibration)
     if out:
         _write(read, played, out)
     if as_json:

@@ -127,7 +127,7 @@ def make_plan(
             stop=stop,
         )
         order = schedule(inventory, pinned, result.placement, result.reasons)
-        moves, simulation, climbed = _travel(inventory, policy, order.moves, parameters)
+        moves, simulation, climbed = _travel(inventory, policy, order.moves, parameters, calibration)
         new = {
             move.vm: _why_stuck(move)
             for move in moves
@@ -173,7 +173,11 @@ def _that_pays(objective: Objective, horizon_s: float, toward: Callable[[Objecti
 
 
 def _travel(
-    inventory: Inventory, policy: Policy, moves: tuple[Move, ...], parameters: Parameters
+    inventory: Inventory,
+    policy: Policy,
+    moves: tuple[Move, ...],
+    parameters: Parameters,
+    calibration: Calibration | None,
 ) -> tuple[tuple[Move, ...], Simulation, dict[str, str]]:
     """Say how each move travels and play them all; those that do not come to rest climb the ladder, and all are played
     once more. Returned beside the moves is why, by guest.
@@ -188,10 +192,15 @@ def _travel(
     def guest(move: Move) -> Vm:
         return inventory.vm_by_name[move.vm]
 
-    def play() -> Simulation:
-        return simulate(inventory, moves, policy.limits, parameters)
+    own = {} if calibration is None else calibration.by_move(inventory, moves)
 
-    moves = tuple(equip(move, guest(move), path(move), policy, parameters) for move in moves)
+    def play() -> Simulation:
+        return simulate(inventory, moves, policy.limits, parameters, own=own)
+
+    def constants(move: Move) -> Parameters:
+        return own.get(move.id, parameters)
+
+    moves = tuple(equip(move, guest(move), path(move), policy, constants(move)) for move in moves)
     if policy.storing:
         moves = tuple(
             replace(move, landings=landings(guest(move), move.copy_disks, move.target, inventory, policy))
@@ -207,7 +216,7 @@ def _travel(
         move.id: step
         for move in moves
         if move.id in hard
-        and (step := climb(move, guest(move), path(move), policy, parameters, simulation.predictions[move.id]))
+        and (step := climb(move, guest(move), path(move), policy, constants(move), simulation.predictions[move.id]))
     }
     if steps:
         why = {step[0].vm: f"'{step[0].vm}': {step[1]}" for step in steps.values()}
@@ -284,7 +293,9 @@ def _assemble(
     return replace(plan, applyable=False, notes=plan.notes + said)
 
 
-def simulate_plan(plan: Plan, parameters: Parameters = DEFAULT) -> Simulation:
+def simulate_plan(
+    plan: Plan, parameters: Parameters = DEFAULT, *, calibration: Calibration | None = None
+) -> Simulation:
     """Play a plan on its network.
 
     Parameters
@@ -293,10 +304,15 @@ def simulate_plan(plan: Plan, parameters: Parameters = DEFAULT) -> Simulation:
         Any plan, applyable or not.
     parameters : Parameters
         Constants of the migration model.
+    calibration : Calibration, optional
+        Constants tuned on migrations of this estate, instead: links and classes of hosts may have their own.
 
     Returns
     -------
     Simulation
         Per move start, time, downtime, traffic and rounds; makespan; events; use of every line over time.
     """
-    return simulate(plan.inventory, plan.moves, plan.policy.limits, parameters)
+    own = None
+    if calibration is not None:
+        parameters, own = calibration.parameters, calibration.by_move(plan.inventory, plan.moves)
+    return simulate(plan.inventory, plan.moves, plan.policy.limits, parameters, own=own)

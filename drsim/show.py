@@ -251,4 +251,8 @@ def parameters_view(calibration: Calibration, entries: Sequence[Entry]) -> Rende
         f"{measure}: median error {statistics.median(abs(math.expm1(one)) for one in values):.1%} of {len(values)}"
         for measure, values in calibration.residuals.items()
     ]
-    return Group(escape(f"{made} ({calibration.source})" if calibration.source else made), *off, table)
+    groups = [
+        escape(f"{key}: " + ", ".join(f"{name} {value:.4g}" for name, value in own.items()))
+        for key, own in calibration.groups.items()
+    ]
+    return Group(escape(f"{made} ({calibration.source})" if calibration.source else made), *off, table, *groups)

@@ -59,7 +59,10 @@ def read_calibration(path: str | Path) -> Calibration:
         raise refuse(DataError, place, "it is no record.", "Give constants by name.", "parameters")
     checked = build(Parameters, given, f"{place}: parameters", DataError, strict=False)
     chosen = replace(PRESETS[base], **{name: getattr(checked, name) for name in given})
-    return replace(build(Calibration, data, place, DataError, strict=False), parameters=chosen)
+    read = build(Calibration, data, place, DataError, strict=False)
+    for key, own in read.groups.items():
+        build(Parameters, own, f"{place}: groups: {key}", DataError, strict=False)
+    return replace(read, parameters=chosen)
 
 
 def calibration_to_yaml(calibration: Calibration, base: str = "default") -> str:

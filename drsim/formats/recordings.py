@@ -12,7 +12,7 @@ from drsim.errors import DataError
 from drsim.formats.tables import read_table
 from drsim.formats.text import read_text, refuse
 from drsim.inventory import PageClass, Vm
-from drsim.migration import Observation, Options
+from drsim.migration import Observation, Options, group_keys
 from drsim.plan import Plan
 from drsim.topology import Path, Topology
 from drsim.transfer import Transfer
@@ -96,7 +96,6 @@ def _observation(row: dict[str, Any]) -> Observation:
         sent_mib=known("sent_mib"),
         client_gap_ms=known("tcp_gap_ms"),
         cell="/".join(str(row.get(name)) for name in CELL),
-        group=str(row.get("accelerator", "")),
         at=None if row.get("recorded_at") is None else str(row["recorded_at"]),
     )
 
@@ -154,6 +153,6 @@ def _moved(plan: Plan, move_id: str, detail: dict[str, Any], at: str) -> Observa
         downtime_ms=detail.get("downtime_ms"),
         sent_mib=detail.get("sent_mib"),
         cell=f"{vm.name}/{move.source}/{move.target}",
-        group=f"{move.source}>{move.target}",
+        groups=group_keys(plan.inventory.host_by_name[move.source], plan.inventory.host_by_name[move.target]),
         at=at,
     )

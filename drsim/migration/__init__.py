@@ -5,6 +5,7 @@ from drsim.migration.calibration import Calibration, calibrate
 from drsim.migration.choose import Choice, choose_mode, converging_rate_mbit_s
 from drsim.migration.disks import copied_disks
 from drsim.migration.estimate import Costs, Guests, estimate
+from drsim.migration.groups import group_keys
 from drsim.migration.observation import MEASURES, Observation, foresee
 from drsim.migration.options import Compression, Options
 from drsim.migration.parameters import DEFAULT, THREAD_CORES, Parameters
@@ -42,6 +43,7 @@ __all__ = [
     "draws",
     "estimate",
     "foresee",
+    "group_keys",
     "predict",
     "prediction",
     "quick",

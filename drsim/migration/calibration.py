@@ -9,12 +9,13 @@ from typing import Annotated
 import numpy as np
 
 from drsim.errors import DataError, Problem
-from drsim.inventory import Vm
+from drsim.inventory import Host, Inventory, Vm
 from drsim.migration.bands import band, beyond
+from drsim.migration.groups import group_keys, own_constants
 from drsim.migration.observation import MEASURES, Observation, features
 from drsim.migration.parameters import DEFAULT, Parameters
 from drsim.migration.tune import knobs, residuals, tune
-from drsim.plan import Prediction
+from drsim.plan import Move, Prediction
 from drsim.topology import Path
 from drsim.units import About
 
@@ -32,6 +33,10 @@ class Calibration:
     source: Annotated[str, About("What it was made from.")] = ""
     observations: Annotated[int, About("Migrations that it was made from.")] = 0
     parameters: Annotated[Parameters, About("The constants.")] = field(default_factory=lambda: DEFAULT)
+    groups: Annotated[
+        dict[str, dict[str, float]],
+        About("By link and class of hosts, SITE>SITE, CPU>CPU or both: constants that were found to differ there."),
+    ] = field(default_factory=dict)
     uncertainty: Annotated[
         dict[str, float], About("Standard deviation of each tuned constant over bootstrap samples, in its unit.")
     ] = field(default_factory=dict)
@@ -41,6 +46,18 @@ class Calibration:
     ranges: Annotated[
         dict[str, tuple[float, float]], About("Lowest and highest of each feature among the migrations.")
     ] = field(default_factory=dict)
+
+    def between(self, source: Host, target: Host) -> Parameters:
+        """Return the constants for migrations from one host to another: those of the most special group known."""
+        for key in group_keys(source, target):
+            if key in self.groups:
+                return replace(self.parameters, **self.groups[key])  # type: ignore[arg-type]
+        return self.parameters
+
+    def by_move(self, inventory: Inventory, moves: Sequence[Move]) -> dict[str, Parameters]:
+        """Return the constants of each move, by its id."""
+        hosts = inventory.host_by_name
+        return {move.id: self.between(hosts[move.source], hosts[move.target]) for move in moves} if self.groups else {}
 
     def with_bands(
         self, said: Prediction, vm: Vm, path: Path, *, max_downtime_ms: float, bandwidth_mbit_s: float | None
@@ -126,6 +143,7 @@ def calibrate(
         source=source,
         observations=len(observations),
         parameters=best,
+        groups=own_constants(observations, best, seed),
         uncertainty={key: float(np.std([getattr(one, key) for one in drawn])) for key in turned} if drawn else {},
         residuals=held_out(observations, best, seed),
         ranges=_ranges(observations),

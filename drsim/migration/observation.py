@@ -47,8 +47,8 @@ class Observation:
         Whole call; standstill as libvirt measured it; traffic; longest silence that a client saw. None: not measured.
     cell : str
         Migrations under the same conditions share it; they are never split between tuning and testing.
-    group : str
-        Class of hosts or link that it belongs to.
+    groups : tuple of str
+        Link and classes of hosts that it belongs to, the most special one first (`drsim.migration.groups`).
     at : str or None
         When, ISO 8601.
     """
@@ -64,7 +64,7 @@ class Observation:
     sent_mib: float | None = None
     client_gap_ms: float | None = None
     cell: str = ""
-    group: str = ""
+    groups: tuple[str, ...] = ()
     at: str | None = None
 
 

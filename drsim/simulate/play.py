@@ -26,6 +26,7 @@ def simulate(
     limits: Limits,
     parameters: Parameters = DEFAULT,
     *,
+    own: Mapping[str, Parameters] | None = None,
     starts_s: Mapping[str, float] | None = None,
     compiled: bool | None = None,
 ) -> Simulation:
@@ -45,6 +46,8 @@ def simulate(
         waves are played as they are.
     parameters : Parameters
         Constants of the hosts.
+    own : mapping of str to Parameters, optional
+        Constants of single moves, by id, in place of those (`drsim.migration.Calibration.by_move`).
     starts_s : mapping of str to float, optional
         When each move starts, by its id, seconds; in place of waves.
     compiled : bool, optional
@@ -82,7 +85,9 @@ def simulate(
     waves: dict[int, list[Move]] = {}
     for move in moves:
         paths[move.id] = path_of(inventory, topology, move)
-        runs[move.id] = start(guest_of(inventory, move), paths[move.id], move, limits, parameters)
+        runs[move.id] = start(
+            guest_of(inventory, move), paths[move.id], move, limits, (own or {}).get(move.id, parameters)
+        )
         waves.setdefault(move.wave, []).append(move)
     lines = Lines(
         env,

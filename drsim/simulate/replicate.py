@@ -162,6 +162,7 @@ def _play(
     rows: list[Row] = []
     names = list(dict.fromkeys(move.vm for move in moves))
     topology, parameters = Topology(inventory), calibration.parameters
+    special = calibration.by_move(inventory, moves)
     paths = [path_of(inventory, topology, move) for move in moves]
     guests = [guest_of(inventory, move) for move in moves]
     waves: dict[int, list[int]] = {}
@@ -173,7 +174,10 @@ def _play(
         time = dict(zip(names, _factors(calibration.residuals, "total_time_s", len(names), draw), strict=True))
         still = _factors(calibration.residuals, "downtime_ms", len(moves), draw)
         drawn = {vm.name: _scaled(vm, float(time[vm.name])) for vm in guests}
-        runs = [start(drawn[move.vm], path, move, limits, parameters) for move, path in zip(moves, paths, strict=True)]
+        runs = [
+            start(drawn[move.vm], path, move, limits, special.get(move.id, parameters))
+            for move, path in zip(moves, paths, strict=True)
+        ]
         flows = Flows(topology.capacity_mbit_s, parameters.goodput, parameters.return_share, fast=compiled)
         plain = [own for run in runs if (own := run.numbers) is not None] if compiled else []
         if len(plain) == len(runs):

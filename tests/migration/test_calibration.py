@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from drsim.errors import DataError
-from drsim.inventory import PageClass
+from drsim.inventory import Host, PageClass
 from drsim.migration import DEFAULT, Calibration, Observation, Options, Parameters, calibrate, foresee, table
 from drsim.migration.bands import band, beyond
 from drsim.migration.tune import KNOBS, loss, tune
@@ -127,3 +127,37 @@ def test_every_constant_has_a_unit_a_meaning_and_a_source() -> None:
     assert {entry.name for entry in entries if entry.tuned_by} == {knob.name for knob in KNOBS}
     assert all(entry.value == entry.default for entry in entries)
     assert Calibration().parameters == DEFAULT
+
+
+def _estate(slow: float, count: int = 24) -> list[Observation]:
+    """Migrations of two links, one of them with a slower thread at its end."""
+    fast = [replace(one, groups=("a>a",)) for one in _observed(count, 0.02)]
+    other = replace(TRUE, stream_limit_mbit_s=slow)
+    far = [replace(one, groups=("a>b",), cell=f"b{one.cell}") for one in _observed(count, 0.02, 4, other)]
+    return fast + far
+
+
+def test_a_link_that_differs_gets_constants_of_its_own() -> None:
+    made = calibrate(_estate(300.0), base=TRUE)
+    here, there = (Host(name=site, site=site, cores=8, memory_mib=1024) for site in "ab")
+    assert "a>b" in made.groups
+    assert made.between(here, there).stream_limit_mbit_s == pytest.approx(300.0, rel=0.1)
+    assert made.between(here, here).stream_limit_mbit_s == pytest.approx(900.0, rel=0.15)
+    assert made.between(there, here) == made.parameters  # nobody has seen that
+
+
+def test_links_that_do_not_differ_share_their_constants() -> None:
+    assert calibrate(_estate(900.0), base=TRUE).groups == {}
+
+
+def test_the_most_special_group_counts() -> None:
+    made = Calibration(groups={"a>b": {"prepare_s": 1.0}, "a>b x>y": {"prepare_s": 2.0}, "x>y": {"prepare_s": 3.0}})
+    hosts = {
+        (site, cpu): Host(name=site, site=site, cores=8, memory_mib=1024, cpu_model=cpu)
+        for site in "abc"
+        for cpu in ("x", "y", None)
+    }
+    assert made.between(hosts["a", "x"], hosts["b", "y"]).prepare_s == 2.0
+    assert made.between(hosts["a", "x"], hosts["b", "x"]).prepare_s == 1.0
+    assert made.between(hosts["a", "x"], hosts["c", "y"]).prepare_s == 3.0
+    assert made.between(hosts["a", None], hosts["c", "y"]).prepare_s == DEFAULT.prepare_s
