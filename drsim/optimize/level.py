@@ -18,6 +18,9 @@ EVEN = 0.3
 MOVE_MIB = 4096.0
 """What a move costs beside its memory, as memory, MiB: connection, switchover and the operator's attention."""
 
+PARTNERS = 2000
+"""Guests of other hosts that those of the most loaded one are weighed against."""
+
 GAIN = 1e-7
 """A step that takes less off the potential is not worth taking."""
 
@@ -108,6 +111,9 @@ def _best_shift(state: State, units: Ints, host: int, threshold: float) -> list[
 def _best_swap(state: State, units: Ints, host: int, threshold: float) -> list[tuple[int, int]] | None:
     problem = state.problem
     others = np.flatnonzero((state.place != host) & (state.place != SPLIT) & state.movable & ~state.priced)
+    if others.size > PARTNERS:  # those on the least loaded hosts
+        cool = np.argsort(state.levels().max(axis=1)[state.place[others]], kind="stable")
+        others = np.sort(others[cool[:PARTNERS]])
     others = others[problem.allowed(others)[:, host]] if others.size else others
     others = others[~state.crowded_on(host)[others]]
     if not units.size or not others.size:

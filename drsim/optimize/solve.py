@@ -30,7 +30,7 @@ TOLERANCE, GRAIN = 0.02, 0.043
 """Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
 host: what lies below costs migrations that nobody feels, for many small guests even out what few large ones do not."""
 
-SEARCHED = 0.85
+SEARCHED = 0.88
 """Share of the time for barter; the rest is for what it leaves above the aim."""
 
 SPARE = 1.5

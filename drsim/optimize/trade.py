@@ -35,8 +35,9 @@ search and not the clock: the same input and seed give the same placement."""
 HURRY = 0.3
 """Share of the time at its end in which the clock, not the count, says how far the search is."""
 
-LOOKS, TELLING = 1000, 50
-"""How often prices and temperature change; after so many of these it is told how far the search is."""
+LOOKS, TELLING, EXTRA = 1000, 50, 1.5
+"""How often prices and temperature change; after so many of these it is told how far the search is; up to so many times
+as many if something is above its limit in the end."""
 
 NEAR = 0.3
 """A unit takes part if what lacks for its leaving to pay is below this share of its cost."""
@@ -196,7 +197,7 @@ def _barter(
     charge = np.ones_like(limit)
     best, least = None, np.inf
     share, done = 0.0, 0
-    while share < 1.0:
+    while share < 1.0 or (best is None and done < EXTRA * LOOKS and hurry() < 1.0):
         over = rows[:, USE] > rows[:, LIMIT]
         charge *= np.where(over, FINAL_UP if share > FINAL else UP, DOWN)
         np.clip(charge, LEAST, 1e6, out=charge)
@@ -204,7 +205,7 @@ def _barter(
         heat = HOT * (COLD / HOT) ** min(share / COOLED, 1.0)
         barter(market, PATIENCE, random, steps, heat * unit_price)
         done += 1
-        share = max(done / LOOKS, hurry())
+        share = min(max(done / LOOKS, hurry()), 1.0)
         if done % TELLING == 0:
             look(rows[:, USE])
         if share > FINAL and not (rows[:, USE] > rows[:, LIMIT]).any():

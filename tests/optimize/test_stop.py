@@ -35,7 +35,7 @@ def test_a_search_stalls_when_neither_measure_falls() -> None:
 
 def test_progress_only_gets_better_and_ends_at_the_answer() -> None:
     seen: list[Progress] = []
-    result = optimize(cluster(20, 400, 1), Policy(), Objective(), time_limit_s=3.0, on_progress=seen.append)
+    result = optimize(cluster(20, 400, 1), Policy(), Objective(), time_limit_s=1.0, on_progress=seen.append)
     values = [progress.objective for progress in seen]
     assert values[0] == pytest.approx(result.before.objective)
     assert values == sorted(values, reverse=True)
@@ -53,7 +53,7 @@ def test_whenever_it_is_ended_the_answer_keeps_the_rules_and_is_no_worse(asked: 
         return count >= asked
 
     made = cluster(20, 400, 1)
-    result = optimize(made, Policy(), Objective(), time_limit_s=3.0, stop=stop)
+    result = optimize(made, Policy(), Objective(), time_limit_s=1.0, stop=stop)
     assert result.after.violations == 0
     assert result.after.objective <= result.before.objective
     assert count < asked + 3
