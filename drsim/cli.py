@@ -111,10 +111,34 @@ def check(inventory: InventoryArgument, policy: PolicyArgument = None, as_json: 
 def plan(
     inventory: InventoryArgument,
     policy: PolicyArgument = None,
-    objective: Annotated[str, typer.Option(help="balance, evacuate, consolidate or repair.")] = "balance",
+    objective: Annotated[
+        str, typer.Option(help="balance, evacuate, consolidate, repair, place, spread, defragment.")
+    ] = "balance",
     host: Annotated[list[str] | None, typer.Option(help="Host to evacuate; repeat for more.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan here.")] = None,
+    new: Annotated[
+        Path | None, typer.Option(help="place: inventory file with the new guests, that have no host yet.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="defragment: guest that room is made for another of; the largest by default.")
+    ] = None,
     max_moves: Annotated[int | None, typer.Option(min=0, help="Moves at most, whatever the policy allows.")] = None,
+    max_gib: Annotated[float | None, typer.Option(min=0, help="GiB of memory moved at most.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Minutes that the plan may take at most.")] = None,
+    threshold: Annotated[
+        int | None,
+        typer.Option(min=1, max=5, help="balance: from 1, mend only what must hold, to 5, as even as can be."),
+    ] = None,
+    demand: Annotated[
+        Path | None, typer.Option(help="Demand of guests over time (time_s, vm, cpu_cores): plan for the day ahead.")
+    ] = None,
+    quantile: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Share of the time in which demand is no higher than planned for.")
+    ] = 0.95,
+    parts: Annotated[int, typer.Option(min=1, max=96, help="Parts that the time ahead is divided into.")] = 24,
+    forecast: Annotated[
+        str, typer.Option(help="profile: as at that time of past days; ets: exponential smoothing (extra 'forecast').")
+    ] = "profile",
     aim: Annotated[
         float | None, typer.Option(min=1.0, help="balance: load over mean load that is good enough, e.g. 1.2.")
     ] = None,
@@ -148,19 +172,23 @@ def plan(
 ) -> None:
     """Find a better placement and the way to it; Ctrl-C ends a search for balance with the best so far."""
     from drsim.cli_search import tell, watched
-    from drsim.formats import plan_to_json, read_calibration, write_placement, write_plan
+    from drsim.formats import plan_to_json, read_calibration, read_newcomers, write_placement, write_plan
     from drsim.planner import make_plan
     from drsim.show import plan_view
     from drsim.storing import plan_storage
 
     estate, rules = read_estate(inventory, policy)
-    if max_moves is not None:
-        rules = replace(rules, limits=replace(rules.limits, max_moves=max_moves))
-    if max_rtt is not None:
-        rules = replace(rules, limits=replace(rules.limits, max_rtt_ms=max_rtt))
+    limits = {"max_moves": max_moves, "max_gib": max_gib, "max_minutes": max_minutes, "max_rtt_ms": max_rtt}
+    rules = replace(rules, limits=replace(rules.limits, **{k: v for k, v in limits.items() if v is not None}))
+    if demand:
+        estate = _foreseen(estate, demand, quantile, parts, forecast)
     if storage_only != bool(vm and to) or (disk and not storage_only):
         raise DrsimError("--storage-only needs --vm GUEST and --to DATASTORE, which with --disk belong to it alone.")
-    wish = parse_objective(objective, host or [], aim=aim, horizon_h=horizon)
+    wish = parse_objective(objective, host or [], aim=aim, horizon_h=horizon, threshold=threshold, like=like)
+    if (objective == "place") != (new is not None):
+        raise DrsimError("--objective place and --new FILE belong together.")
+    if new:
+        wish = replace(wish, newcomers=read_newcomers(new))
     calibration = read_calibration(parameters) if parameters else None
     with watched(gap, stalled) as stop:
         made = (
@@ -187,11 +215,26 @@ def plan(
         console().print(plan_view(made, all_moves=all_moves))
         if out and made.applyable:
             console().print(f"Written to {out}. Next: drsim simulate {out}; drsim apply {out}")
-    raise typer.Exit(PROPOSED if made.moves else NOTHING_TO_DO)
+    raise typer.Exit(PROPOSED if made.moves or made.starts else NOTHING_TO_DO)
+
+
+def _foreseen(estate: Any, demand: Path, quantile: float, parts: int, method: str) -> Any:
+    from drsim.formats import read_demand
+    from drsim.workload import foresee
+
+    if method not in ("profile", "ets"):
+        raise DrsimError(f"--forecast '{method}': expected profile or ets.")
+    return foresee(estate, read_demand(demand), quantile=quantile, parts=parts, method=method)  # type: ignore[arg-type]
 
 
 def parse_objective(
-    goal: str, hosts: Sequence[str], *, aim: float | None = None, horizon_h: float | None = None
+    goal: str,
+    hosts: Sequence[str],
+    *,
+    aim: float | None = None,
+    horizon_h: float | None = None,
+    threshold: int | None = None,
+    like: str | None = None,
 ) -> Any:
     """Compose an objective from its spelling on the command line.
 
@@ -213,10 +256,19 @@ def parse_objective(
             if goal == "evacuate"
             else f"--host belongs to --objective evacuate; '{goal}' takes none. Drop it."
         )
-    if goal != "balance" and not (aim is None and horizon_h is None):
-        raise DrsimError(f"--aim and --horizon belong to --objective balance; '{goal}' takes neither. Drop them.")
+    if goal != "balance" and not (aim is None and horizon_h is None and threshold is None):
+        raise DrsimError(f"--aim, --threshold and --horizon belong to --objective balance, not to '{goal}'. Drop them.")
+    if goal != "defragment" and like is not None:
+        raise DrsimError(f"--like belongs to --objective defragment; '{goal}' does not take it. Drop it.")
     horizon_s = None if horizon_h is None else horizon_h * 3600.0
-    return Objective(goal=goal, hosts=tuple(hosts), aim=aim, horizon_s=horizon_s)  # type: ignore[arg-type]
+    return Objective(
+        goal=goal,  # type: ignore[arg-type]
+        hosts=tuple(hosts),
+        aim=aim,
+        threshold=threshold,
+        like=like,
+        horizon_s=horizon_s,
+    )
 
 
 @app.command()

@@ -59,6 +59,14 @@ class HostNic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """So many of something that is counted: GPUs or their slices, network functions, dongles."""
+
+    name: Annotated[Name, About("What it is, e.g. vgpu-a100-10c; guests and hosts spell it alike.")]
+    count: Annotated[int, Ge(1), About("How many.")] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """A KVM host."""
 
@@ -71,6 +79,7 @@ class Host:
     memory_overcommit: Annotated[float, Gt(0), About("Configured guest memory allowed per MiB of memory.")] = 1.0
     state: Annotated[HostState, About("up, maintenance (takes no guests), down, or unknown.")] = "up"
     cpu_model: Annotated[str | None, About("CPU model as libvirt names it.")] = None
+    cpu_models: Annotated[tuple[str, ...], About("CPU models that it can give to guests; empty if not known.")] = ()
     arch: Annotated[str, About("Architecture.")] = "x86_64"
     numa_nodes: Annotated[int | None, Ge(1), About("NUMA nodes that its cores and its memory are shared out to.")] = (
         None
@@ -81,7 +90,9 @@ class Host:
     peer_uri: Annotated[str | None, About("libvirt URI by which the other hosts reach it.")] = None
     memory_used_mib: Annotated[float | None, Ge(0), About("Measured memory in use on the host.", "MiB")] = None
     cpu_used_cores: Annotated[float | None, Ge(0), About("Measured CPU use of the host.", "cores")] = None
+    huge_pages_mib: Annotated[int, Ge(0), About("Memory set aside as huge pages, for guests on such.", "MiB")] = 0
     nics: Annotated[tuple[HostNic, ...], About("Network cards.")] = ()
+    devices: Annotated[tuple[Device, ...], About("Devices that guests may have.")] = ()
 
     @property
     def guest_memory_mib(self) -> float:
@@ -92,6 +103,26 @@ class Host:
     def guest_vcpus(self) -> float:
         """Configured vCPUs that the host may hold."""
         return self.cores * self.cpu_overcommit
+
+    def gives_cpu(self, model: str | None, source: Host | None) -> bool:
+        """Whether a guest that sees a CPU model, or else that of its host `source`, can run here as far as is known."""
+        if model is not None and self.cpu_models:
+            return model in self.cpu_models
+        return source is None or not source.cpu_model or not self.cpu_model or source.cpu_model == self.cpu_model
+
+    @property
+    def nodes(self) -> int:
+        """NUMA nodes to plan with: as many as are known, or one."""
+        return self.numa_nodes or 1
+
+    def has_nodes(self, vm: Vm) -> bool:
+        """Whether a guest would lie within as many NUMA nodes as it asks for, were it alone here."""
+        count = vm.numa_nodes
+        return count is None or (
+            count <= self.nodes
+            and vm.memory_mib / count <= self.guest_memory_mib / self.nodes
+            and vm.vcpus / count <= self.guest_vcpus / self.nodes
+        )
 
     @property
     def takes_guests(self) -> bool:
@@ -107,6 +138,7 @@ class Datastore:
     kind: Annotated[StorageKind, About("What it is; 'local' exists on one host only.")]
     capacity_mib: Annotated[float | None, Gt(0), About("Size.", "MiB")] = None
     used_mib: Annotated[float | None, Ge(0), About("Measured space in use.", "MiB")] = None
+    write_rate_mib_s: Annotated[float | None, Gt(0), About("What it can be written to at once.", "MiB/s")] = None
     path: Annotated[str | None, About("Where its hosts find it.")] = None
     hosts: Annotated[tuple[str, ...], About("Hosts that mount it.")] = ()
 
@@ -171,7 +203,7 @@ class Vm:
     """A guest."""
 
     name: Annotated[Name, About("Name of the guest.")]
-    host: Annotated[Name, About("Host that it is on.")]
+    host: Annotated[str, About("Host that it is on; empty for a new guest that is to be placed.")]
     vcpus: Annotated[int, Ge(1), About("Virtual CPUs.", "cores")]
     memory_mib: Annotated[int, Ge(1), About("Configured memory.", "MiB")]
     uuid: Annotated[str | None, About("UUID.")] = None
@@ -183,10 +215,20 @@ class Vm:
     ] = None
     max_downtime_ms: Annotated[float | None, Gt(0), About("Longest standstill that the guest allows.", "ms")] = None
     unmovable_reason: Annotated[str | None, About("Why it must stay where it is; empty if it may move.")] = None
+    cpu_model: Annotated[str | None, About("CPU model that it sees; empty if that of its host.")] = None
+    numa_nodes: Annotated[
+        int | None, Ge(1), About("NUMA nodes of its host that it must lie within, evenly; empty if anywhere.")
+    ] = None
+    huge_pages: Annotated[bool, About("Whether its memory lies on huge pages of its host.")] = False
+    cpu_ahead_cores: Annotated[
+        tuple[Annotated[float, Ge(0)], ...],
+        About("CPU demand in each part of the time ahead; empty if nobody forecast it.", "cores"),
+    ] = ()
     tags: Annotated[tuple[str, ...], About("Free labels; rules may select by them.")] = ()
     disks: Annotated[tuple[Disk, ...], About("Disks.")] = ()
     nics: Annotated[tuple[VmNic, ...], About("Network cards.")] = ()
     dirty: Annotated[tuple[PageClass, ...], About("How it dirties its memory; empty if not known.")] = ()
+    devices: Annotated[tuple[Device, ...], About("Devices of its host that it has.")] = ()
 
     @property
     def cpu_cores(self) -> float:
@@ -251,12 +293,33 @@ class Inventory:
 
     @cached_property
     def vm_numbers(self) -> dict[str, tuple[int, ...]]:
-        """Places of the guests in `vms`, by name and by ``tag:LABEL``: what selectors of rules are looked up in."""
+        """Places of the guests in `vms`, by name, ``tag:LABEL`` and ``*`` for all: what rules select by."""
         numbers: dict[str, list[int]] = {}
         for number, vm in enumerate(self.vms):
-            for key in (vm.name, *(f"tag:{tag}" for tag in vm.tags)):
+            for key in ("*", vm.name, *(f"tag:{tag}" for tag in vm.tags)):
                 numbers.setdefault(key, []).append(number)
         return {key: tuple(found) for key, found in numbers.items()}
+
+    @cached_property
+    def device_names(self) -> tuple[str, ...]:
+        """Names of all devices that hosts or guests have, sorted."""
+        lists = (*(host.devices for host in self.hosts), *(vm.devices for vm in self.vms))
+        return tuple(sorted({device.name for devices in lists for device in devices}))
+
+    @cached_property
+    def has_huge_pages(self) -> bool:
+        """Whether memory is set aside as huge pages anywhere, or a guest lies on such."""
+        return any(host.huge_pages_mib for host in self.hosts) or any(vm.huge_pages for vm in self.vms)
+
+    @cached_property
+    def has_numa(self) -> bool:
+        """Whether a guest must lie within NUMA nodes."""
+        return any(vm.numa_nodes is not None for vm in self.vms)
+
+    @cached_property
+    def parts_ahead(self) -> int:
+        """Parts of the time ahead for which demand is known."""
+        return max((len(vm.cpu_ahead_cores) for vm in self.vms), default=0)
 
     @cached_property
     def datastore_by_name(self) -> dict[str, Datastore]:

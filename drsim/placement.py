@@ -42,6 +42,12 @@ class Placement(Mapping[str, str]):
         """List (guest, from, to) for each guest that is elsewhere in `target`, in this placement's order."""
         return tuple((vm, host, target[vm]) for vm, host in self.hosts.items() if target[vm] != host)
 
+    def seated(self, inventory: Inventory) -> Inventory:
+        """Return the inventory without the guests that have no host here: new ones that are not placed yet."""
+        if all(self.hosts.values()):
+            return inventory
+        return replace(inventory, vms=tuple(vm for vm in inventory.vms if self[vm.name]))
+
     def applied_to(self, inventory: Inventory) -> Inventory:
         """Return the inventory as it would be with its guests placed like this."""
         return replace(inventory, vms=tuple(replace(vm, host=self[vm.name]) for vm in inventory.vms))

@@ -97,6 +97,15 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where a new guest is to be started by whoever starts guests, once the moves are made; drsim starts none."""
+
+    vm: Annotated[str, About("New guest.")]
+    host: Annotated[str, About("Host to start it on.")]
+    reason: Annotated[str, About("Why there, in one sentence.")] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """How good a placement is; lower is better in every field."""
 
@@ -114,6 +123,7 @@ class Plan:
     policy: Annotated[Policy, About("The policy that it keeps.")] = field(default_factory=Policy)
     objective: Annotated[Objective, About("What it is for.")] = field(default_factory=Objective)
     moves: Annotated[tuple[Move, ...], About("Moves, in the order of their waves.")] = ()
+    starts: Annotated[tuple[Start, ...], About("Where new guests are to be started after the moves.")] = ()
     before: Annotated[Score, About("Score of the placement before.")]
     after: Annotated[Score, About("Score of the placement after.")]
     lower_bound: Annotated[float | None, About("No placement can have a lower objective.")] = None

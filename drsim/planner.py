@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 
 from drsim import check
+from drsim.arrive import awaiting, starts
 from drsim.errors import InventoryError, PolicyError, Problem
 from drsim.inventory import Inventory, Vm
 from drsim.migration import DEFAULT, Calibration, Parameters
 from drsim.optimize import Progress, Result, Stop, optimize, score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan, replay
-from drsim.policy import NotOn, Objective, Pin, Policy
+from drsim.policy import Limits, NotOn, Objective, Pin, Policy
 from drsim.schedule import Schedule, schedule
 from drsim.simulate import Simulation, simulate
-from drsim.storing import landings
+from drsim.storage import Stores
 from drsim.topology import Path, Topology
 from drsim.travel import climb, equip
 from drsim.version import __version__
@@ -85,14 +86,29 @@ def make_plan(
         parameters = calibration.parameters
     if problems := check.inventory_problems(inventory):
         raise InventoryError(*problems)
-    if problems := check.policy_problems(policy, inventory):
+    estate = awaiting(inventory, policy, objective)
+    if problems := (*check.policy_problems(policy, estate), *_unknown(objective, inventory)):
         raise PolicyError(*problems)
 
+    if policy.limits.max_minutes is not None:
+
+        def anew(limits: Limits) -> Plan:
+            return make_plan(
+                inventory,
+                replace(policy, limits=limits),
+                objective,
+                time_limit_s=time_limit_s / MAX_CUTS,
+                seed=seed,
+                parameters=parameters,
+                calibration=calibration,
+                on_progress=on_progress,
+                stop=stop,
+            )
+
+        return _in_time(policy, policy.limits.max_minutes, anew)
+
     inventory = wired(inventory, policy)
-    if unknown := [host for host in objective.hosts if host not in inventory.host_by_name]:
-        expected = f"there is no host '{unknown[0]}' in inventory '{inventory.name}'."
-        remedy = f"Name one of {', '.join(list(inventory.host_by_name)[:6])}, ..."
-        raise PolicyError(Problem(place="objective", field="hosts", expected=expected, remedy=remedy))
+    estate = awaiting(inventory, policy, objective)
 
     if objective.goal == "balance" and objective.horizon_s is not None:
 
@@ -111,13 +127,14 @@ def make_plan(
 
         return _that_pays(objective, objective.horizon_s, toward)
 
+    stores = Stores(inventory, policy)
     stuck: dict[str, str] = {}
     closed: set[tuple[str, str]] = set()
     share_s, begin = time_limit_s, None
     for _ in range(MAX_CUTS):
         pinned = _narrowed(policy, stuck, closed)
         result = optimize(
-            inventory,
+            estate,
             pinned,
             objective,
             time_limit_s=share_s,
@@ -126,7 +143,8 @@ def make_plan(
             on_progress=on_progress,
             stop=stop,
         )
-        order = schedule(inventory, pinned, result.placement, result.reasons)
+        goal = Placement({vm.name: result.placement[vm.name] for vm in inventory.vms})
+        order = schedule(inventory, pinned, goal, result.reasons)
         moves, simulation, climbed = _travel(inventory, policy, order.moves, parameters, calibration)
         new = {
             move.vm: _why_stuck(move)
@@ -137,6 +155,8 @@ def make_plan(
         if objective.goal == "balance" and policy.limits.max_moves is None:
             # Nobody asked for these guests to be just there: elsewhere they may do as well.
             shut = {(vm, result.placement[vm]) for vm in order.unreached} - closed
+        # Where the disks of a guest find no room it cannot be, whoever asked for it.
+        shut |= {(vm, goal[vm]) for vm in order.unreached if _takes_disks(stores, inventory, vm, goal[vm])} - closed
         if not new and not shut:
             break
         stuck |= new
@@ -146,7 +166,43 @@ def make_plan(
     if calibration is not None:
         topology = Topology(inventory)
         moves = tuple(_banded(move, inventory, topology, calibration) for move in moves)
-    return _assemble(inventory, policy, objective, result, order, moves, stuck, notes, simulation.makespan_s, seed)
+    return _assemble(
+        inventory, estate, policy, objective, result, order, moves, stuck, notes, simulation.makespan_s, seed
+    )
+
+
+def _takes_disks(stores: Stores, inventory: Inventory, vm: str, host: str) -> bool:
+    return bool(stores.travelling(inventory.vm_by_name[vm], inventory.host_by_name[host]))
+
+
+def _unknown(objective: Objective, inventory: Inventory) -> Iterator[Problem]:
+    """List what an objective names and the inventory does not know."""
+    for field, names, known in (
+        ("hosts", objective.hosts, inventory.host_by_name),
+        ("like", (objective.like,) if objective.like else (), inventory.vm_by_name),
+    ):
+        for name in names:
+            if name not in known:
+                what = "host" if field == "hosts" else "guest"
+                expected = f"there is no {what} '{name}' in inventory '{inventory.name}'."
+                remedy = f"Name one of {', '.join(list(known)[:6])}, ..."
+                yield Problem(place="objective", field=field, expected=expected, remedy=remedy)
+
+
+def _in_time(policy: Policy, minutes: float, anew: Callable[[Limits], Plan]) -> Plan:
+    """Return a plan that takes no longer: as many moves as are made in that time, chosen anew."""
+    limits = replace(policy.limits, max_minutes=None)
+    plan = whole = anew(limits)
+    while plan.makespan_s > minutes * 60.0:
+        share = minutes * 60.0 / plan.makespan_s
+        fewer = min(int(share * len(plan.moves)), len(plan.moves) - 1)
+        plan = anew(replace(limits, max_moves=fewer))
+    plan = replace(plan, policy=policy)
+    if plan.moves == whole.moves:
+        return plan
+    note = f"{len(plan.moves)} of {len(whole.moves)} moves fit {minutes:g} minutes; all would take "
+    note += f"{whole.makespan_s / 60.0:.3g}."
+    return replace(plan, notes=(*plan.notes, note))
 
 
 def _that_pays(objective: Objective, horizon_s: float, toward: Callable[[Objective, float], Plan]) -> Plan:
@@ -201,11 +257,6 @@ def _travel(
         return own.get(move.id, parameters)
 
     moves = tuple(equip(move, guest(move), path(move), policy, constants(move)) for move in moves)
-    if policy.storing:
-        moves = tuple(
-            replace(move, landings=landings(guest(move), move.copy_disks, move.target, inventory, policy))
-            for move in moves
-        )
     simulation = play()
     hard = {move.id for move in moves if not simulation.predictions[move.id].converges}
     if hard:  # the whole of the downtime limit for memory, before anything else
@@ -256,6 +307,7 @@ def _why_stuck(move: Move) -> str:
 
 def _assemble(
     inventory: Inventory,
+    estate: Inventory,
     policy: Policy,
     objective: Objective,
     result: Result,
@@ -267,7 +319,10 @@ def _assemble(
     seed: int,
 ) -> Plan:
     reached = replay(moves, Placement.of(inventory))
-    wanted_all = result.complete and not order.unreached
+    begun, left = starts(estate, policy, reached, result.placement, result.reasons)
+    hosts = dict.fromkeys((vm.name for vm in objective.newcomers), "") | {start.vm: start.host for start in begun}
+    reached = Placement({**reached, **hosts})
+    wanted_all = result.complete and not order.unreached and not left
     if objective.goal == "evacuate":
         wanted_all = wanted_all and not any(inventory.vm_by_name[vm].host in objective.hosts for vm in stuck)
     plan = Plan(
@@ -275,13 +330,14 @@ def _assemble(
         policy=policy,
         objective=objective,
         moves=moves,
+        starts=begun,
         before=result.before,
-        after=score(inventory, policy, objective, reached),
+        after=score(estate, policy, objective, reached),
         lower_bound=result.lower_bound,
         status=result.status,
         complete=wanted_all,
         applyable=bool(moves),
-        notes=(*result.notes, *order.notes, *order.unreached.values(), *remarks, *stuck.values()),
+        notes=(*result.notes, *order.notes, *order.unreached.values(), *left, *remarks, *stuck.values()),
         makespan_s=makespan_s,
         seed=seed,
         tool_version=__version__,

@@ -1,103 +1,46 @@
 """What the user wants: rules, limits and the objective.
 
-A rule selects guests by name or by ``tag:LABEL`` and hosts by name, by ``tag:LABEL``, by ``rack:NAME`` or by
-``site:NAME``. A rule that *must* hold is never broken by a plan, not even between two moves, unless it was broken
-before the plan began; a rule that *should* hold has a price, paid for each guest that breaks it.
+A rule selects guests by name, by ``tag:LABEL`` or all by ``*``, and hosts by name, by ``tag:LABEL``, by ``rack:NAME``
+or by ``site:NAME``. A rule that *must* hold is never broken by a plan, unless it was broken before the plan began;
+most not even between two moves, as the rules say (`drsim.rules`). A rule that *should* hold has a price, paid for each
+guest that breaks it.
 Guests that are stopped break no rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from drsim.inventory import Host, Inventory, Name, Vm
+from drsim.inventory import Name, Vm
+from drsim.rules import Apart as Apart
+from drsim.rules import Area as Area
+from drsim.rules import Licence as Licence
+from drsim.rules import NotOn as NotOn
+from drsim.rules import Pin as Pin
+from drsim.rules import Pool as Pool
+from drsim.rules import Rule as Rule
+from drsim.rules import RunOn as RunOn
+from drsim.rules import Strength as Strength
+from drsim.rules import Survive as Survive
+from drsim.rules import Together as Together
+from drsim.rules import select_hosts as select_hosts
+from drsim.rules import select_vms as select_vms
 from drsim.transfer import Transfer
 from drsim.units import About
 
 FORMAT_VERSION = 1
 """Version of the policy format that this code reads and writes."""
 
-Strength = Literal["must", "should"]
-Area = Literal["host", "rack", "site"]
 Rung = Literal["auto_converge", "hybrid"]
 Overlay = Literal["none", "vxlan"]
-Goal = Literal["balance", "evacuate", "consolidate", "repair"]
+Goal = Literal["balance", "evacuate", "consolidate", "repair", "place", "spread", "defragment"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Together:
-    """The guests share one host."""
-
-    kind: Literal["together"] = "together"
-    name: Annotated[Name, About("Name of the rule.")]
-    vms: Annotated[tuple[str, ...], MinLen(1), About("Guests: names or tag:LABEL.")]
-    strength: Annotated[Strength, About("must or should.")] = "must"
-    price: Annotated[float, Gt(0), About("What a breach of a 'should' costs, per guest.")] = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Apart:
-    """No two of the guests share a host; or at most so many a host, a rack or a site."""
-
-    kind: Literal["apart"] = "apart"
-    name: Annotated[Name, About("Name of the rule.")]
-    vms: Annotated[tuple[str, ...], MinLen(1), About("Guests: names or tag:LABEL.")]
-    per: Annotated[
-        Area, About("What they must not share: host, rack or site. A host without a rack is one itself.")
-    ] = "host"
-    most: Annotated[int, Ge(1), About("How many of them may share one.")] = 1
-    strength: Annotated[Strength, About("must or should.")] = "must"
-    price: Annotated[float, Gt(0), About("What a breach of a 'should' costs, per guest.")] = 1.0
-
-    def area(self, host: Host) -> tuple[str, ...]:
-        """Return what names the host, rack or site that a host is part of."""
-        if self.per == "site":
-            return (host.site,)
-        if self.per == "rack" and host.rack is not None:
-            return (host.site, host.rack)
-        return (host.site, "", host.name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOn:
-    """The guests run on the hosts named and nowhere else."""
-
-    kind: Literal["run_on"] = "run_on"
-    name: Annotated[Name, About("Name of the rule.")]
-    vms: Annotated[tuple[str, ...], MinLen(1), About("Guests: names or tag:LABEL.")]
-    hosts: Annotated[tuple[str, ...], MinLen(1), About("Hosts: names, tag:, rack: or site:.")]
-    strength: Annotated[Strength, About("must or should.")] = "must"
-    price: Annotated[float, Gt(0), About("What a breach of a 'should' costs, per guest.")] = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotOn:
-    """The guests run on none of the hosts named."""
-
-    kind: Literal["not_on"] = "not_on"
-    name: Annotated[Name, About("Name of the rule.")]
-    vms: Annotated[tuple[str, ...], MinLen(1), About("Guests: names or tag:LABEL.")]
-    hosts: Annotated[tuple[str, ...], MinLen(1), About("Hosts: names, tag:, rack: or site:.")]
-    strength: Annotated[Strength, About("must or should.")] = "must"
-    price: Annotated[float, Gt(0), About("What a breach of a 'should' costs, per guest.")] = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
-    """The guests stay where they are."""
-
-    kind: Literal["pin"] = "pin"
-    name: Annotated[Name, About("Name of the rule.")]
-    vms: Annotated[tuple[str, ...], MinLen(1), About("Guests: names or tag:LABEL.")]
-    strength: Annotated[Strength, About("must or should.")] = "must"
-    price: Annotated[float, Gt(0), About("What a breach of a 'should' costs, per guest.")] = 1.0
-
-
-Rule = Together | Apart | RunOn | NotOn | Pin
+THRESHOLDS = {1: math.inf, 2: 1.5, 3: 1.25, 4: 1.1}
+"""Load over mean load from which a host is relieved, by how willing balancing is; 5 stands for as even as can be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +53,8 @@ class Limits:
     moves_per_link: Annotated[int, Ge(1), About("Migrations that one link carries at once.")] = 4
     moves_at_once: Annotated[int, Ge(1), About("Migrations under way at once in all.")] = 16
     max_moves: Annotated[int | None, Ge(0), About("Most moves that a plan may hold.")] = None
+    max_gib: Annotated[float | None, Ge(0), About("Most memory in use that a plan may move.", "GiB")] = None
+    max_minutes: Annotated[float | None, Gt(0), About("Longest time that a plan may take, as predicted.", "min")] = None
     max_downtime_ms: Annotated[float, Gt(0), About("Longest standstill of a guest that names none.", "ms")] = 300.0
     bandwidth_mbit_s: Annotated[float | None, Gt(0), About("Cap of one migration.", "Mbit/s")] = None
     min_rate_mbit_s: Annotated[
@@ -153,16 +98,31 @@ class Wire:
 class Objective:
     """What to reach."""
 
-    goal: Annotated[Goal, About("balance, evacuate, consolidate or repair.")] = "balance"
+    goal: Annotated[Goal, About("balance, evacuate, consolidate, repair, place, spread or defragment.")] = "balance"
     hosts: Annotated[tuple[str, ...], About("Hosts to evacuate.")] = ()
     aim: Annotated[
         float | None, Ge(1), About("balance: load over mean load that no host need be below; by default near the best.")
+    ] = None
+    threshold: Annotated[
+        int | None,
+        Ge(1),
+        Le(5),
+        About("balance: from 1, only what must hold is mended, to 5, every host as near the mean as can be."),
+    ] = None
+    newcomers: Annotated[tuple[Vm, ...], About("place: new guests that have no host yet.")] = ()
+    like: Annotated[
+        str | None, About("defragment: guest that room is made for another of; the largest by default.")
     ] = None
     horizon_s: Annotated[
         float | None,
         Gt(0),
         About("balance: what a plan saves in this time must exceed what it costs; not asked by default.", "s"),
     ] = None
+
+    @property
+    def load_to_reach(self) -> float | None:
+        """Load over mean load that no host need be below: `aim`, or what `threshold` stands for."""
+        return THRESHOLDS.get(self.threshold or 0) if self.aim is None else self.aim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,22 +134,3 @@ class Policy:
     manners: Annotated[tuple[Manner, ...], About("How guests travel; by default by plain pre-copy.")] = ()
     storing: Annotated[tuple[Storing, ...], About("Where copied disks land; by default at the path they had.")] = ()
     wires: Annotated[tuple[Wire, ...], About("Networks that are one wire under several names.")] = ()
-
-
-def select_vms(selectors: Iterable[str], inventory: Inventory) -> tuple[Vm, ...]:
-    """List the guests that the selectors name, each once, in the inventory's order; unknown names select nothing."""
-    numbers = {number for selector in selectors for number in inventory.vm_numbers.get(selector, ())}
-    return tuple(inventory.vms[number] for number in sorted(numbers))
-
-
-def select_hosts(selectors: Iterable[str], inventory: Inventory) -> tuple[Host, ...]:
-    """List the hosts that the selectors name, each once, in the inventory's order; unknown names select nothing."""
-    chosen = set(selectors)
-    return tuple(
-        host
-        for host in inventory.hosts
-        if host.name in chosen
-        or f"site:{host.site}" in chosen
-        or (host.rack is not None and f"rack:{host.rack}" in chosen)
-        or any(f"tag:{tag}" in chosen for tag in host.tags)
-    )

@@ -53,6 +53,7 @@ def plan_view(plan: Plan, *, all_moves: bool = False) -> RenderableType:
         parts.append(_moves(shown))
         if len(shown) < len(plan.moves):
             parts.append(Text(f"... and {len(plan.moves) - len(shown)} more moves (--all lists them)"))
+    parts.extend(Text(visible(f"start {start.vm} on {start.host}: {start.reason}")) for start in plan.starts)
     parts.extend(Text(visible(f"! {note}"), style="yellow") for note in plan.notes)
     return Group(*parts)
 

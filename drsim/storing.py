@@ -1,53 +1,20 @@
-"""Where copied disks land, and plans that move disks of running guests between datastores of their hosts."""
+"""Plans that move disks of running guests between datastores of their hosts."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Sequence
 from dataclasses import replace
 
 from drsim import check
 from drsim.errors import InventoryError, PlanError, PolicyError, Problem
-from drsim.inventory import Datastore, Inventory, Vm
+from drsim.inventory import Inventory
 from drsim.optimize import score
 from drsim.placement import Placement
-from drsim.plan import Landing, Move, Plan
+from drsim.plan import Move, Plan
 from drsim.policy import Objective, Policy, select_vms
+from drsim.storage import landing_in
 from drsim.travel import manner_of
 from drsim.version import __version__
-
-
-def landings(vm: Vm, disks: Sequence[str], target: str, inventory: Inventory, policy: Policy) -> tuple[Landing, ...]:
-    """Say where copied disks of a guest come to lie, as far as the policy has a wish.
-
-    Parameters
-    ----------
-    vm : Vm
-        The guest.
-    disks : sequence of str
-        Its disks that are copied.
-    target : str
-        Host that it goes to.
-    inventory, policy : Inventory, Policy
-        Free of problems.
-    """
-    names = {"*", vm.name, *(f"tag:{tag}" for tag in vm.tags)}
-    wish = next((wish for wish in policy.storing if not names.isdisjoint(wish.vms)), None)
-    if wish is None:
-        return ()
-    stores = (inventory.datastore_by_name[name] for name in wish.datastores)
-    store = next((store for store in stores if target in store.hosts and store.path), None)
-    if store is None:
-        return ()
-    return tuple(
-        landing
-        for disk in vm.disks
-        if disk.name in disks and disk.path and (landing := _landing(disk.name, disk.path, store)).path != disk.path
-    )
-
-
-def _landing(disk: str, path: str, store: Datastore) -> Landing:
-    return Landing(disk=disk, datastore=store.name, path=posixpath.join(store.path or "", posixpath.basename(path)))
 
 
 def plan_storage(
@@ -113,7 +80,7 @@ def plan_storage(
                 transfer=manner_of(vm, policy).transfer,
                 bandwidth_mbit_s=policy.limits.bandwidth_mbit_s,
                 copy_disks=tuple(disk.name for disk in wanted),
-                landings=tuple(_landing(disk.name, disk.path or "", store) for disk in wanted),
+                landings=tuple(landing_in(disk, store) for disk in wanted),
             )
         )
     free_mib = None if store.capacity_mib is None else store.capacity_mib - (store.used_mib or 0.0)

@@ -12,6 +12,7 @@ from drsim.optimize import score
 from drsim.placement import Placement
 from drsim.plan import Plan, Score
 from drsim.planner import make_plan
+from drsim.resources import needs, resources
 from drsim.topology import Topology
 
 ALTERNATIVES = 3
@@ -155,7 +156,7 @@ def _violations(plan: Plan, placement: Placement) -> tuple[check.Violation, ...]
 
 def _elsewhere(plan: Plan, guest: Vm, goal: Placement) -> tuple[tuple[Alternative, ...], dict[str, int]]:
     estate, topology = plan.inventory, Topology(plan.inventory)
-    free = _free(plan, goal)
+    free, kinds = _free(plan, goal), resources(plan.inventory, plan.policy.rules)
     closed: dict[str, int] = {}
 
     def shut(why: str) -> None:
@@ -169,7 +170,7 @@ def _elsewhere(plan: Plan, guest: Vm, goal: Placement) -> tuple[tuple[Alternativ
             shut("cannot be reached: state, CPU, network, line or a rule")
         elif plan.objective.goal == "evacuate" and host.name in plan.objective.hosts:
             shut("are to be evacuated")
-        elif any(need > room + check.SLACK for need, room in zip(_needs(guest), free[host.name], strict=True)):
+        elif any(need > room + check.SLACK for need, room in zip(needs(guest, kinds), free[host.name], strict=True)):
             shut("too full")
         else:
             roomy.append((-free[host.name][0], host.name))
@@ -185,16 +186,12 @@ def _elsewhere(plan: Plan, guest: Vm, goal: Placement) -> tuple[tuple[Alternativ
     return tuple(found[:ALTERNATIVES]), closed
 
 
-def _needs(vm: Vm) -> tuple[float, float, float]:
-    return float(vm.memory_mib), float(vm.vcpus), vm.cpu_cores
-
-
-def _free(plan: Plan, placement: Placement) -> dict[str, tuple[float, float, float]]:
-    used = check.loads(plan.inventory, placement)
-    free = {}
-    for host in plan.inventory.hosts:
-        memory, vcpus, cpu = (
-            room - use for room, use in zip(check.rooms(host, plan.policy), used[host.name], strict=True)
+def _free(plan: Plan, placement: Placement) -> dict[str, tuple[float, ...]]:
+    kinds = resources(plan.inventory, plan.policy.rules)
+    used = check.loads(plan.inventory, placement, kinds)
+    return {
+        host.name: tuple(
+            room - use for room, use in zip(check.rooms(host, plan.policy, kinds), used[host.name], strict=True)
         )
-        free[host.name] = (memory, vcpus, cpu)
-    return free
+        for host in plan.inventory.hosts
+    }

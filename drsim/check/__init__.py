@@ -4,9 +4,10 @@ Plain Python and never the solver: whatever an optimiser or a schedule proposes 
 A *problem* is a contradiction in the input; a *violation* is a fact that breaks a rule or a capacity.
 """
 
-from drsim.check.inventory import inventory_problems
-from drsim.check.movable import unmovable
-from drsim.check.placement import breakers, loads, penalty, rooms, violations
+from drsim.check.inventory import inventory_problems, newcomer_problems
+from drsim.check.movable import unmovable, unstartable
+from drsim.check.numa import fits_nodes
+from drsim.check.placement import breakers, guests_of, loads, penalty, rooms, violations
 from drsim.check.policy import policy_problems
 from drsim.check.replay import plan_violations
 from drsim.check.violation import SLACK, Violation
@@ -15,12 +16,16 @@ __all__ = [
     "SLACK",
     "Violation",
     "breakers",
+    "fits_nodes",
+    "guests_of",
     "inventory_problems",
     "loads",
+    "newcomer_problems",
     "penalty",
     "plan_violations",
     "policy_problems",
     "rooms",
     "unmovable",
+    "unstartable",
     "violations",
 ]

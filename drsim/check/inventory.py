@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from drsim.check.violation import SLACK
 from drsim.errors import Problem
-from drsim.inventory import Inventory
+from drsim.inventory import Inventory, Vm
 
 
 def problem(place: str, field: str | None, expected: str, remedy: str) -> Problem:
@@ -32,6 +32,33 @@ def inventory_problems(inventory: Inventory) -> tuple[Problem, ...]:
             _secrets(inventory),
         )
     )
+
+
+def newcomer_problems(inventory: Inventory, newcomers: Sequence[Vm]) -> tuple[Problem, ...]:
+    """List what new guests that have no host yet contradict in an inventory, or in each other."""
+    found = []
+    known = {network.name for network in inventory.networks}
+    for name, times in Counter(vm.name for vm in (*inventory.vms, *newcomers)).items():
+        if times > 1 and any(vm.name == name for vm in newcomers):
+            found.append(problem(f"newcomers '{name}'", "name", "a guest has this name already.", "Rename it."))
+    for vm in newcomers:
+        place = f"newcomers '{vm.name}'"
+        if vm.host:
+            expected = f"it is on '{vm.host}'; a new guest has no host yet."
+            found.append(problem(place, "host", expected, "Leave it empty."))
+        if vm.state != "running":
+            found.append(problem(place, "state", f"it is {vm.state}.", "Say running: it is to be started."))
+        found.extend(
+            problem(place, "network", f"there is no network '{nic.network}'.", "Name a known one.")
+            for nic in vm.nics
+            if nic.network not in known
+        )
+        found.extend(
+            problem(place, "datastore", f"there is no datastore '{disk.datastore}'.", "Name a known one.")
+            for disk in vm.disks
+            if disk.datastore not in inventory.datastore_by_name
+        )
+    return tuple(found)
 
 
 def _names(inventory: Inventory) -> Iterator[Problem]:
@@ -165,6 +192,13 @@ def _amounts(inventory: Inventory) -> Iterator[Problem]:
         for name, times in Counter(nic.name for nic in host.nics).items():
             if times > 1:
                 yield problem(f"hosts '{host.name}'", "nics", f"card '{name}' is listed {times} times.", "Rename one.")
+        if host.huge_pages_mib > host.memory_mib - host.reserved_memory_mib:
+            yield problem(
+                f"hosts '{host.name}'",
+                "huge_pages_mib",
+                f"{host.huge_pages_mib} MiB are more than its guests may have.",
+                "Lower it.",
+            )
     for store in inventory.datastores:
         if store.kind == "local" and len(store.hosts) > 1:
             yield problem(
@@ -188,6 +222,13 @@ def _amounts(inventory: Inventory) -> Iterator[Problem]:
                 "dirty",
                 f"its page classes hold {dirty:g} MiB, it has {vm.memory_mib} MiB.",
                 "Make them smaller.",
+            )
+        if vm.cpu_ahead_cores and len(vm.cpu_ahead_cores) != inventory.parts_ahead:
+            yield problem(
+                f"vms '{vm.name}'",
+                "cpu_ahead_cores",
+                f"it has {len(vm.cpu_ahead_cores)} parts, others {inventory.parts_ahead}.",
+                "Forecast the same time for all guests, or none for some.",
             )
         for name, times in Counter(disk.name for disk in vm.disks).items():
             if times > 1:

@@ -31,8 +31,10 @@ def unmovable(inventory: Inventory, policy: Policy, vm: Vm, target: Host, topolo
         return f"'{target.name}' is in state {target.state}"
     if source.arch != target.arch:
         return f"'{target.name}' is {target.arch}, '{source.name}' is {source.arch}"
-    if source.cpu_model and target.cpu_model and source.cpu_model != target.cpu_model:
-        return f"'{target.name}' has CPU {target.cpu_model}, '{source.name}' has {source.cpu_model}"
+    if not target.gives_cpu(vm.cpu_model, source):
+        return _other_cpu(vm, source, target)
+    if not target.has_nodes(vm):
+        return f"'{target.name}' has no NUMA nodes of that size"
     for network in inventory.networks:
         if any(nic.network == network.name for nic in vm.nics) and target.name not in network.hosts:
             return f"'{target.name}' has no network '{network.name}'{_border(inventory, network, target)}"
@@ -51,8 +53,31 @@ def unmovable(inventory: Inventory, policy: Policy, vm: Vm, target: Host, topolo
     return _forbidden(inventory, policy, vm, target)
 
 
+def _other_cpu(vm: Vm, source: Host, target: Host) -> str:
+    if vm.cpu_model and target.cpu_models:
+        return f"'{target.name}' cannot give CPU {vm.cpu_model}"
+    return f"'{target.name}' has CPU {target.cpu_model}, '{source.name}' has {source.cpu_model}"
+
+
+def unstartable(inventory: Inventory, policy: Policy, vm: Vm, host: Host) -> str | None:
+    """Say why a new guest cannot be on a host at all, whatever else is there; None if it can."""
+    if not host.takes_guests:
+        return f"'{host.name}' is in state {host.state}"
+    if not host.gives_cpu(vm.cpu_model, None):
+        return f"'{host.name}' cannot give CPU {vm.cpu_model}"
+    if not host.has_nodes(vm):
+        return f"'{host.name}' has no NUMA nodes of that size"
+    for network in inventory.networks:
+        if any(nic.network == network.name for nic in vm.nics) and host.name not in network.hosts:
+            return f"'{host.name}' has no network '{network.name}'"
+    for disk in vm.disks:
+        if host.name not in inventory.datastore_by_name[disk.datastore].hosts:
+            return f"'{host.name}' does not mount '{disk.datastore}'"
+    return _forbidden(inventory, policy, vm, host)
+
+
 def _forbidden(inventory: Inventory, policy: Policy, vm: Vm, target: Host) -> str | None:
-    names = {vm.name, *(f"tag:{tag}" for tag in vm.tags)}
+    names = {"*", vm.name, *(f"tag:{tag}" for tag in vm.tags)}
     words = {
         target.name,
         f"site:{target.site}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,12 +12,29 @@ from typing import TYPE_CHECKING, Any
 from drsim.check.inventory import problem
 from drsim.errors import Problem
 from drsim.inventory import Inventory
-from drsim.policy import Apart, NotOn, Pin, Policy, Rule, RunOn, Together, select_hosts, select_vms
+from drsim.policy import (
+    Apart,
+    Licence,
+    NotOn,
+    Pin,
+    Policy,
+    Pool,
+    Rule,
+    RunOn,
+    Survive,
+    Together,
+    select_hosts,
+    select_vms,
+)
 from drsim.transfer import contradictions
 from drsim.wires import wire_problems
 
 if TYPE_CHECKING:
     import networkx as nx
+
+
+MOST_LOSSES = 20_000
+"""Losses that a rule may ask to be played."""
 
 
 def policy_problems(policy: Policy, inventory: Inventory) -> tuple[Problem, ...]:
@@ -45,7 +63,7 @@ def _selectors(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
         host_words |= {f"site:{host.site}", f"rack:{host.rack}", *(f"tag:{tag}" for tag in host.tags)}
     for rule in policy.rules:
         for word in rule.vms:
-            if word not in inventory.vm_by_name and word not in tags:
+            if word != "*" and word not in inventory.vm_by_name and word not in tags:
                 yield problem(_place(rule), "vms", f"'{word}' is no guest and no tag of one.", "Correct or drop it.")
         for word in getattr(rule, "hosts", ()):
             if word not in host_words:
@@ -106,7 +124,7 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     everywhere = set(inventory.host_by_name)
     allowed: dict[str, set[str]] = defaultdict(lambda: set(everywhere))
     said: dict[str, list[str]] = defaultdict(list)
-    held: dict[str, str] = {vm.name: "it is unmovable" for vm in inventory.vms if vm.unmovable_reason}
+    held: dict[str, str] = {vm.name: "it is unmovable" for vm in inventory.vms if vm.unmovable_reason and vm.host}
     for rule in must:
         names = [vm.name for vm in select_vms(rule.vms, inventory)]
         if isinstance(rule, RunOn | NotOn):
@@ -115,7 +133,8 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
                 allowed[name] &= hosts if isinstance(rule, RunOn) else everywhere - hosts
                 said[name].append(rule.name)
         elif isinstance(rule, Pin):
-            held.update(dict.fromkeys(names, f"rule '{rule.name}' pins it"))
+            settled = [name for name in names if inventory.vm_by_name[name].host]
+            held.update(dict.fromkeys(settled, f"rule '{rule.name}' pins it"))
     for name, why in held.items():
         host = inventory.vm_by_name[name].host
         if host not in allowed[name]:
@@ -126,6 +145,12 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     for rule in must:
         if isinstance(rule, Apart):
             yield from _apart_problems(rule, inventory, group_of, allowed, held)
+        elif isinstance(rule, Pool):
+            yield from _pool_problems(rule, inventory)
+        elif isinstance(rule, Survive):
+            yield from _survive_problems(rule, inventory)
+        elif isinstance(rule, Licence):
+            yield from _licence_problems(rule, inventory, held)
     for group, joiners in groups:
         homes = {inventory.vm_by_name[name].host for name in group if name in held}
         common = set.intersection(*(allowed[name] for name in group))
@@ -190,6 +215,38 @@ def _apart_problems(
         each = "" if rule.most == 1 else f", {rule.most} on each"
         expected = f"{len(names)} guests must be apart{each} and only {len(areas)} {rule.per}s are allowed to them."
         yield problem(_place(rule), "vms", expected, f"Allow more {rule.per}s or take guests out.")
+
+
+def _licence_problems(rule: Licence, inventory: Inventory, held: Mapping[str, str]) -> Iterator[Problem]:
+    stay = {
+        rule.area(inventory.host_by_name[vm.host]): vm.name
+        for vm in select_vms(rule.vms, inventory)
+        if vm.name in held and vm.state != "stopped"
+    }
+    if len(stay) > rule.most:
+        some = _and(list(stay.values())[: rule.most + 1])
+        expected = f"{some} cannot leave {len(stay)} {rule.per}s; {rule.most} are licensed."
+        yield problem(_place(rule), "vms", expected, "Free one of them, or license more.")
+
+
+def _pool_problems(rule: Pool, inventory: Inventory) -> Iterator[Problem]:
+    if rule.most_memory_mib is None and rule.most_cores is None and not rule.kept_memory_mib and not rule.kept_cores:
+        yield problem(_place(rule), "kind", "it neither limits nor keeps anything.", "Limit or keep some.")
+    for host in inventory.hosts:
+        short = rule.kept_memory_mib > host.guest_memory_mib or rule.kept_cores > host.cores
+        if short and host.name in rule.where(inventory):
+            expected = f"'{host.name}' has {host.guest_memory_mib:g} MiB and {host.cores} cores; more is kept."
+            yield problem(_place(rule), "kept_memory_mib", expected, "Keep less, or name the hosts.")
+
+
+def _survive_problems(rule: Survive, inventory: Inventory) -> Iterator[Problem]:
+    areas = len({rule.area(host) for host in inventory.hosts})
+    if rule.lost >= areas:
+        expected = f"when {rule.lost} {rule.per}s fail, of {areas} none is left."
+        yield problem(_place(rule), "lost", expected, "Let fewer fail.")
+    elif math.comb(areas, rule.lost) > MOST_LOSSES:
+        expected = f"{areas} {rule.per}s can fail in {math.comb(areas, rule.lost)} ways; {MOST_LOSSES} can be proven."
+        yield problem(_place(rule), "lost", expected, "Let fewer fail, or racks instead of hosts.")
 
 
 def _and(names: Sequence[str]) -> str:

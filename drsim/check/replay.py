@@ -6,12 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from drsim.check.movable import unlandable, unmovable
-from drsim.check.placement import RESOURCES, breakers, loads, rooms, violations
+from drsim.check.movable import unlandable, unmovable, unstartable
+from drsim.check.numa import fits_nodes
+from drsim.check.placement import breakers, loads, rooms, violations
 from drsim.check.violation import SLACK, Violation
+from drsim.inventory import Inventory
 from drsim.placement import Placement
-from drsim.plan import Move, Plan
+from drsim.plan import Move, Plan, Start
 from drsim.policy import Apart, select_vms
+from drsim.resources import needs, present
+from drsim.storage import Stores
 from drsim.topology import Topology
 
 
@@ -31,8 +35,11 @@ class _Replay:
         self._inventory, self._policy = plan.inventory, plan.policy
         self._topology = Topology(plan.inventory)
         self._place = {vm.name: vm.host for vm in plan.inventory.vms}
-        self._loads = {name: list(load) for name, load in loads(plan.inventory, Placement.of(plan.inventory)).items()}
-        self._rooms = {host.name: rooms(host, plan.policy) for host in plan.inventory.hosts}
+        self._stores = Stores(plan.inventory, plan.policy)
+        self._kinds = present(plan.inventory, plan.policy.rules)
+        now = loads(plan.inventory, Placement.of(plan.inventory), self._kinds)
+        self._loads = {name: list(load) for name, load in now.items()}
+        self._rooms = {host.name: rooms(host, plan.policy, self._kinds) for host in plan.inventory.hosts}
         self._apart: dict[str, list[tuple[Apart, tuple[str, ...]]]] = defaultdict(list)
         for rule in plan.policy.rules:
             if rule.strength == "must" and isinstance(rule, Apart):
@@ -47,6 +54,7 @@ class _Replay:
             yield self._say(
                 "limit", "plan", f"{len(real)} moves are more than max_moves={limits.max_moves}.", "Move less.", 0
             )
+        yield from self._sums()
         for number, wave in enumerate(self._plan.waves, 1):
             sound = []
             for move in wave:
@@ -56,7 +64,10 @@ class _Replay:
                     sound.append(move)
             yield from self._limits(wave, number)
             yield from self._play(sound, number)
-        final = {(v.kind, v.subject): v for v in violations(self._inventory, self._policy, Placement(self._place))}
+        for start in self._plan.starts:
+            yield from self._start(start)
+        there, where = self._outcome()
+        final = {(v.kind, v.subject): v for v in violations(there, self._policy, where)}
         before = {(v.kind, v.subject) for v in violations(self._inventory, self._policy)}
         worse = self._worse() if final else set()
         for key, violation in final.items():
@@ -65,12 +76,71 @@ class _Replay:
 
     def _worse(self) -> set[str]:
         """Names of the rules that more guests break in the end than before; of overfull hosts each wave tells."""
-        then, now = Placement(self._place), Placement.of(self._inventory)
+        there, then = self._outcome()
+        now = Placement.of(self._inventory)
         return {
             rule.name
             for rule in self._policy.rules
-            if len(breakers(rule, self._inventory, then)) > len(breakers(rule, self._inventory, now))
+            if len(breakers(rule, there, then, self._policy)) > len(breakers(rule, self._inventory, now, self._policy))
         }
+
+    def _nodes(self, wave: Sequence[Move], number: int) -> Iterator[Violation]:
+        """Judge the NUMA nodes of the targets, guests under way there already."""
+        if not self._inventory.has_numa:
+            return
+        coming = {(move.vm, move.target) for move in wave}
+        for name in dict.fromkeys(move.target for move in wave):
+            vms = [
+                vm
+                for vm in self._inventory.vms
+                if vm.state != "stopped" and (self._place[vm.name] == name or (vm.name, name) in coming)
+            ]
+            host = self._inventory.host_by_name[name]
+            if any((vm.name, name) in coming and vm.numa_nodes for vm in vms) and not fits_nodes(host, vms):
+                text = f"During wave {number} guests of '{name}' do not fit into its {host.nodes} NUMA nodes."
+                yield self._say("numa", name, text, "Make a new plan.", number)
+
+    def _land(self, wave: Sequence[Move], number: int) -> Iterator[Violation]:
+        """Let copied disks land; while they are copied they count on both ends."""
+        vms, hosts = self._inventory.vm_by_name, self._inventory.host_by_name
+        copied = {move.id: self._stores.of_move(vms[move.vm], hosts[move.target], move) for move in wave}
+        for disks, where in copied.values():
+            self._stores.enter(disks, where)
+        for store in sorted({name for _, where in copied.values() for name in where if name}):
+            for kind, used, limit in self._stores.over(store):
+                text = (
+                    f"During wave {number} datastore '{store}' would hold {used:.5g} {kind}; its limit is {limit:.5g}."
+                )
+                yield self._say("disk", store, text, "Make a new plan.", number)
+        for move in wave:
+            self._stores.leave(vms[move.vm], *copied[move.id])
+
+    def _outcome(self) -> tuple[Inventory, Placement]:
+        """Return the inventory with the new guests that were started, and where everything is."""
+        hosts = {start.vm: start.host for start in self._plan.starts if start.host in self._inventory.host_by_name}
+        new = tuple(vm for vm in self._plan.objective.newcomers if vm.name in hosts)
+        return replace(self._inventory, vms=self._inventory.vms + new), Placement({**self._place, **hosts})
+
+    def _start(self, start: Start) -> Iterator[Violation]:
+        vm = next((vm for vm in self._plan.objective.newcomers if vm.name == start.vm), None)
+        host = self._inventory.host_by_name.get(start.host)
+        if vm is None or host is None:
+            text = f"'{start.vm if vm is None else start.host}' is to be started and is not known."
+            yield self._say("order", start.vm, text, "Make a new plan.", 0)
+        elif why := unstartable(self._inventory, self._policy, vm, host):
+            yield self._say("target", start.vm, f"'{start.vm}' on {start.host}: {why}.", "Make a new plan.", 0)
+
+    def _sums(self) -> Iterator[Violation]:
+        """Judge what the plan as a whole may use."""
+        limits, vms = self._policy.limits, self._inventory.vm_by_name
+        gib = sum(vms[move.vm].data_mib for move in self._plan.moves if move.vm in vms) / 1024.0
+        if limits.max_gib is not None and gib > limits.max_gib * (1 + SLACK):
+            text = f"{gib:.4g} GiB are moved, more than max_gib={limits.max_gib:g}."
+            yield self._say("limit", "plan", text, "Move less.", 0)
+        minutes = self._plan.makespan_s / 60.0
+        if limits.max_minutes is not None and minutes > limits.max_minutes * (1 + SLACK):
+            text = f"It takes {minutes:.4g} minutes, more than max_minutes={limits.max_minutes:g}."
+            yield self._say("limit", "plan", text, "Move less.", 0)
 
     @staticmethod
     def _say(kind: str, subject: str, text: str, remedy: str, wave: int) -> Violation:
@@ -99,6 +169,11 @@ class _Replay:
         here = replace(vm, host=self._place[move.vm])  # a second leg begins where the first one ended
         if why := unmovable(self._inventory, self._policy, here, target, self._topology):
             yield self._say("target", move.id, f"Move {move.id} to {move.target}: {why}.", remedy, number)
+        travelling = self._stores.travelling(vm, target)
+        if tuple(disk.name for disk in travelling) != move.copy_disks:
+            names = ", ".join(disk.name for disk in travelling) or "none"
+            text = f"Move {move.id}: disks that {move.target} does not see are {names}; the plan says otherwise."
+            yield self._say("disk", move.id, text, remedy, number)
 
     def _limits(self, wave: Sequence[Move], number: int) -> Iterator[Violation]:
         limits = self._policy.limits
@@ -123,19 +198,19 @@ class _Replay:
 
     def _play(self, wave: Sequence[Move], number: int) -> Iterator[Violation]:
         """Let the targets hold all that comes, then let the sources go."""
+        yield from self._land(wave, number)
         wave = [move for move in wave if not move.storage_only]
         vms = self._inventory.vm_by_name
         present = {move.vm: {self._place[move.vm]} for move in wave}
         for move in wave:
-            vm = vms[move.vm]
-            for index, amount in enumerate((vm.memory_mib, vm.vcpus, vm.cpu_cores)):
+            for index, amount in enumerate(needs(vms[move.vm], self._kinds)):
                 self._loads[move.target][index] += amount
             present.setdefault(move.vm, {move.source}).add(move.target)
         for host in dict.fromkeys(move.target for move in wave):
-            for (kind, what), used, room in zip(RESOURCES, self._loads[host], self._rooms[host], strict=True):
-                if used > room * (1 + SLACK) + SLACK:
-                    text = f"During wave {number} '{host}' would hold {used:.5g} {what}; its limit is {room:.5g}."
-                    yield self._say(kind, host, text, "Make a new plan.", number)
+            for kind, used, room in zip(self._kinds, self._loads[host], self._rooms[host], strict=True):
+                if kind.kind != "numa" and used > room * (1 + SLACK) + SLACK:
+                    text = f"During wave {number} '{host}' would hold {used:.5g} {kind.what}; its limit is {room:.5g}."
+                    yield self._say(kind.kind, host, text, "Make a new plan.", number)
         hosts = self._inventory.host_by_name
         for move in wave:
             for rule, names in self._apart[move.vm]:
@@ -153,8 +228,8 @@ class _Replay:
                     where = move.target if rule.per == "host" else f"the {rule.per} of {move.target}"
                     text = f"During wave {number} {met} meet on {where}; rule '{rule.name}' forbids it."
                     yield self._say("apart", rule.name, text, "Make a new plan.", number)
+        yield from self._nodes(wave, number)
         for move in wave:
-            vm = vms[move.vm]
-            for index, amount in enumerate((vm.memory_mib, vm.vcpus, vm.cpu_cores)):
+            for index, amount in enumerate(needs(vms[move.vm], self._kinds)):
                 self._loads[move.source][index] -= amount
             self._place[move.vm] = move.target

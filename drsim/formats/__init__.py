@@ -4,7 +4,7 @@ from drsim.formats.attributes import fields
 from drsim.formats.calibrations import calibration_to_yaml, read_calibration, write_calibration
 from drsim.formats.demands import read_demand
 from drsim.formats.folder import from_frames, to_frames
-from drsim.formats.inventories import inventory_to_json, read_inventory, write_inventory
+from drsim.formats.inventories import inventory_to_json, read_inventory, read_newcomers, write_inventory
 from drsim.formats.neutral import read_neutral, write_placement
 from drsim.formats.plans import plan_from_json, plan_to_json, read_plan, write_plan
 from drsim.formats.policies import read_policy, write_policy
@@ -25,6 +25,7 @@ __all__ = [
     "read_demand",
     "read_inventory",
     "read_neutral",
+    "read_newcomers",
     "read_plan",
     "read_policy",
     "read_recording",

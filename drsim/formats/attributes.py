@@ -22,6 +22,7 @@ NOUNS: dict[str, Any] = {
         inventory.Site,
         inventory.Host,
         inventory.HostNic,
+        inventory.Device,
         inventory.Datastore,
         inventory.Network,
         inventory.HostBridge,
@@ -38,6 +39,7 @@ NOUNS: dict[str, Any] = {
         transfer.Transfer,
         policy.Objective,
         plan.Move,
+        plan.Start,
         plan.Prediction,
         plan.Score,
     )

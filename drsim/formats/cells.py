@@ -44,7 +44,7 @@ def to_cell(value: Any) -> str:
         case float():
             return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
         case tuple():
-            return ";".join(_escaped(item, r"[\\;\r\n]") if item else EMPTY for item in value)
+            return ";".join(_escaped(_text(item), r"[\\;\r\n]") if item != "" else EMPTY for item in value)
         case "":
             return EMPTY
         case str() if value[0] == "\\" or "\n" in value or "\r" in value:
@@ -83,6 +83,10 @@ def plain_value(value: Any) -> Any:
             return None
         case _:
             return value
+
+
+def _text(item: str | float) -> str:
+    return item if isinstance(item, str) else to_cell(item)
 
 
 def _escaped(text: str, what: str) -> str:

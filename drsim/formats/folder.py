@@ -33,6 +33,8 @@ CHILDREN = {
     (Vm, "disks"): "vm_disks",
     (Vm, "nics"): "vm_nics",
     (Vm, "dirty"): "vm_dirty",
+    (Host, "devices"): "host_devices",
+    (Vm, "devices"): "vm_devices",
 }
 """Tables of records within records."""
 

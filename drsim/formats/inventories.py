@@ -14,7 +14,7 @@ from drsim.formats.neutral import read_neutral
 from drsim.formats.text import read_text, write_text
 from drsim.formats.traces import HUAWEI, PLANETLAB, read_huawei, read_planetlab
 from drsim.formats.validate import build, check_header, parse_json
-from drsim.inventory import FORMAT_VERSION, Inventory
+from drsim.inventory import FORMAT_VERSION, Inventory, Vm
 
 FORMAT = "drsim-inventory"
 
@@ -54,6 +54,22 @@ def read_inventory(path: str | Path) -> Inventory:
     if problems := inventory_problems(inventory):
         raise InventoryError(*(replace(problem, place=f"{place}: {problem.place}") for problem in problems))
     return inventory
+
+
+def read_newcomers(path: str | Path) -> tuple[Vm, ...]:
+    """Read new guests from an inventory file whose guests have no host: only its ``vms`` are looked at.
+
+    Raises
+    ------
+    InventoryError
+        Every problem found. Whether they go with an inventory is judged by `drsim.check.newcomer_problems`.
+    """
+    place = str(path)
+    text = read_text(path, InventoryError, "an inventory file with new guests")
+    data = check_header(parse_json(text, place, InventoryError), FORMAT, FORMAT_VERSION, place, InventoryError)
+    vms = data.get("vms", [])
+    guests = [{"host": "", **vm} if isinstance(vm, dict) else vm for vm in vms] if isinstance(vms, list) else vms
+    return build(Inventory, {"vms": guests}, place, InventoryError).vms
 
 
 def write_inventory(inventory: Inventory, path: str | Path) -> None:

@@ -187,7 +187,8 @@ def _translated(detail: Any, data: Any, place: str) -> Problem:
 def _tags() -> frozenset[str]:
     from drsim.policy import Rule
 
-    return frozenset(kind.__name__ for kind in typing.get_args(Rule)) | {"together", "apart", "run_on", "not_on", "pin"}
+    kinds = typing.get_args(Rule)
+    return frozenset(kind.__name__ for kind in kinds) | {kind.__dataclass_fields__["kind"].default for kind in kinds}
 
 
 def record_place(location: list[Any], data: Any) -> tuple[str, str | None]:

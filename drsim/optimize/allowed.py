@@ -28,7 +28,7 @@ class Selection:
         self._vms: dict[str, list[int]] = {}
         self._hosts: dict[str, list[int]] = {}
         for index, vm in enumerate(inventory.vms):
-            for key in (vm.name, *(f"tag:{tag}" for tag in vm.tags)):
+            for key in ("*", vm.name, *(f"tag:{tag}" for tag in vm.tags)):
                 self._vms.setdefault(key, []).append(index)
         for index, host in enumerate(inventory.hosts):
             rack = () if host.rack is None else (f"rack:{host.rack}",)
@@ -101,7 +101,7 @@ class Reach:
         for number, host in enumerate(inventory.hosts):
             self._stations[self._topology.station(host.name)].append(number)
         self._networks = {net.name: self._mask(net.hosts) for net in inventory.networks}
-        self._source_rows: dict[tuple[tuple[str, ...], str, str | None, str], Bools] = {}
+        self._source_rows: dict[tuple[tuple[str, ...], str, str | None, str, str | None], Bools] = {}
         self._rows: dict[tuple[str, ...], Bools] = {}
 
     def _mask(self, hosts: Iterable[str]) -> Bools:
@@ -110,18 +110,32 @@ class Reach:
         return mask
 
     def row(self, vm: Vm) -> Bools:
-        """Mask of the hosts that the guest can be migrated to; its own host is not among them."""
+        """Mask of the hosts that the guest can be migrated to; its own host is not among them.
+
+        A guest that has no host yet can be anywhere where its networks and disks are.
+        """
+        if not vm.host:
+            return self._up & self._sees(vm) & self._mounts(vm) & self._gives(vm) & self._nodes(vm)
         source = self._inventory.host_by_name[vm.host]
-        row = self._from(source) & self._sees(vm)
+        row = self._from(source, vm.cpu_model) & self._sees(vm) & self._nodes(vm)
         if vm.state != "running" or vm.unmovable_reason or source.state in ("down", "unknown"):
             row = np.zeros_like(row)
         row[self._index[vm.host]] = False
         return row
 
-    def _from(self, source: Host) -> Bools:
+    def _nodes(self, vm: Vm) -> Bools:
+        key = ("", str(vm.numa_nodes), *((str(vm.memory_mib), str(vm.vcpus)) if vm.numa_nodes else ()))
+        if key not in self._rows:
+            self._rows[key] = np.array([host.has_nodes(vm) for host in self._inventory.hosts], dtype=np.bool_)
+        return self._rows[key]
+
+    def _gives(self, vm: Vm) -> Bools:
+        return np.array([host.gives_cpu(vm.cpu_model, None) for host in self._inventory.hosts], dtype=np.bool_)
+
+    def _from(self, source: Host, model: str | None) -> Bools:
         station = self._topology.station(source.name)
         own = source.name if self._min_rate_mbit_s else ""  # whose card may be the narrowest
-        key = (station, source.arch, source.cpu_model, own)
+        key = (station, source.arch, source.cpu_model, own, model)
         if key not in self._source_rows:
             row = self._up.copy()
             for there, numbers in self._stations.items():
@@ -133,11 +147,16 @@ class Reach:
                 carried = math.inf if path is None else min(path.bandwidth_mbit_s, path.connection_mbit_s)
                 if carried < self._min_rate_mbit_s:
                     row[number] = False
-                models = (source.cpu_model, host.cpu_model)
-                if host.arch != source.arch or (None not in models and models[0] != models[1]):
+                if host.arch != source.arch or not host.gives_cpu(model, source):
                     row[number] = False
             self._source_rows[key] = row
         return self._source_rows[key]
+
+    def _mounts(self, vm: Vm) -> Bools:
+        row = np.ones(len(self._inventory.hosts), dtype=np.bool_)
+        for disk in vm.disks:
+            row &= self._mask(self._inventory.datastore_by_name[disk.datastore].hosts)
+        return row
 
     def _sees(self, vm: Vm) -> Bools:
         needs = tuple(sorted({nic.network for nic in vm.nics}))

@@ -10,9 +10,6 @@ from drsim.optimize.engine.search import Recipe, search
 from drsim.optimize.problem import SPLIT
 from drsim.optimize.state import SLACK, State
 
-MILLI = 1000.0
-"""Steps of a core and a vCPU: whole numbers add up exactly."""
-
 MOVE_MIB = 1024.0
 """What a move costs beside its memory, as memory, MiB: connection, switchover and the operator's attention."""
 
@@ -101,12 +98,12 @@ def engine_model(state: State, aim: float, move_mib: float) -> tuple[Model, Ints
         Where the search begins.
     """
     problem, hosts = state.problem, state.hosts
-    scale = np.array([1.0, MILLI, MILLI])
-    demand = np.vstack([np.ceil(problem.demand * scale - SLACK), np.zeros((1, 3))])
+    scale = 1.0 / np.array([kind.step for kind in problem.kinds])  # whole numbers add up exactly
+    demand = np.vstack([np.ceil(problem.demand * scale - SLACK), np.zeros((1, len(problem.kinds)))])
     split = state.place == SPLIT
     start = np.where(split, 0, state.place)
     demand[:-1][split] = 0.0
-    use = np.zeros((hosts, 3))
+    use = np.zeros_like(problem.capacity)
     np.add.at(use, start, demand[:-1])
     bar = np.floor(problem.capacity * scale + SLACK)
     weight = np.where(problem.weight > 0.0, problem.weight, np.nan)
@@ -127,8 +124,8 @@ def engine_model(state: State, aim: float, move_mib: float) -> tuple[Model, Ints
         held=np.zeros_like(demand),
         capacity=capacity,
         bar=np.maximum(bar, capacity),
-        safety=np.full((hosts, 3), np.inf),
-        load_price=np.zeros(3),
+        safety=np.full_like(capacity, np.inf),
+        load_price=np.zeros(len(problem.kinds)),
         balance=np.zeros((0, 4), dtype=np.int64),
         home=np.append(np.where(problem.home == SPLIT, start, problem.home), -1),
         move_price=problem.data_mib + move_mib,
@@ -161,7 +158,7 @@ def _cells(state: State) -> tuple[Ints, Ints]:
 
 def _held(state: State, demand: Floats) -> Floats:
     """Return what is on each host and cannot leave it."""
-    held = np.zeros((state.hosts, 3))
+    held = np.zeros_like(state.problem.capacity)
     seated = _stays(state) & (state.place != SPLIT)
     np.add.at(held, state.place[seated], demand[:-1][seated])
     return held

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drsim.optimize.problem import CPU, MEMORY, Ints
+from drsim.optimize.problem import Ints
 from drsim.optimize.state import State
 
 SCALE = 100_000
@@ -73,10 +73,10 @@ def solve(state: State, hosts: Ints, effort_s: float, seed: int) -> Answer:
     for h, host in enumerate(hosts.tolist()):
         there = np.flatnonzero(allowed[:, h]).tolist()
         mine = np.flatnonzero(here == h)
-        for column in range(3):
+        for column in range(demand.shape[1]):
             room = max(int(problem.capacity[host, column] * CENTI), int(demand[mine, column].sum()))
             model.add(sum(int(demand[u, column]) * chosen[u, h] for u in there) <= room)
-        for column in (MEMORY, CPU):
+        for column in problem.balanced.tolist():
             parts = np.ceil(problem.demand[units, column] * problem.weight[host, column] * SCALE - 1e-6).astype(
                 np.int64
             )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from drsim.optimize.problem import CPU, MEMORY, RESOURCES, SPLIT
+from drsim.optimize.problem import CPU, MEMORY, SPLIT
 from drsim.optimize.state import State
 from drsim.policy import Goal
-
-UNITS = ("MiB of memory", "vCPUs", "cores of CPU")
 
 
 def reason(now: State, then: State, unit: int, goal: Goal) -> str:
@@ -25,6 +23,8 @@ def reason(now: State, then: State, unit: int, goal: Goal) -> str:
     """
     problem = now.problem
     source, target = int(now.place[unit]), int(then.place[unit])
+    if source == SPLIT and not now.seats(unit):
+        return f"has no host yet; {_load_text(now, then, target)}"
     if source == SPLIT:
         return f"joins the guests that it must be together with on {problem.hosts[target]}"
     name = problem.hosts[source]
@@ -38,17 +38,22 @@ def reason(now: State, then: State, unit: int, goal: Goal) -> str:
     over = now.over()[source]
     if over.any():
         column = int((over / np.maximum(problem.capacity[source], 1e-9)).argmax())
-        return f"{name} holds {over[column]:.4g} {UNITS[column]} more than it may; {_load_text(now, then, target)}"
+        excess = f"{over[column]:.4g} {problem.kinds[column].unit}"
+        return f"{name} holds {excess} more than it may; {_load_text(now, then, target)}"
+    if goal == "spread":
+        return f"{name} holds more guests of one kind than an even spread would give it"
     if then.price_row(unit)[target] < now.price_row(unit)[source] - 1e-9:
         return f"a rule that should hold is broken on {name}"
     if goal == "consolidate" and not np.any(then.place == source):
         return f"empties {name}; {_load_text(now, then, target)}"
+    if goal == "defragment":
+        return f"frees room in one piece on {name}"
     if goal == "balance":
         column = int((now.use[source] * problem.weight[source]).argmax())
         load = now.use[source, column] / max(_size(now, source, column), 1e-9)
         left = then.use[source, column] / max(_size(now, source, column), 1e-9)
         return (
-            f"{name} is at {load:.0%} of its {RESOURCES[column]}, {left:.0%} after the plan; "
+            f"{name} is at {load:.0%} of its {problem.kinds[column].name}, {left:.0%} after the plan; "
             f"{_load_text(now, then, target)}"
         )
     return f"makes room on {name} for a guest that must go there"
@@ -63,7 +68,7 @@ def _load_text(now: State, then: State, target: int) -> str:
     for column in (CPU, MEMORY):
         size = max(_size(now, target, column), 1e-9)
         before, after = now.use[target, column] / size, then.use[target, column] / size
-        shares.append(f"{RESOURCES[column]} {before:.0%} to {after:.0%}")
+        shares.append(f"{now.problem.kinds[column].name} {before:.0%} to {after:.0%}")
     return f"{now.problem.hosts[target]} goes from {shares[0]} and {shares[1]}"
 
 
@@ -86,5 +91,5 @@ def blocked(state: State, unit: int, names: str) -> str:
         parts.append(f"{full.size} are too full")
         best = int(full[(lack[full] / np.maximum(problem.capacity[full], 1e-9)).max(axis=1).argmin()])
         column = int((lack[best] / np.maximum(problem.capacity[best], 1e-9)).argmax())
-        remedy = f"{lack[best, column]:.5g} {UNITS[column]} more on {problem.hosts[best]} would do."
+        remedy = f"{lack[best, column]:.5g} {problem.kinds[column].unit} more on {problem.hosts[best]} would do."
     return f"{names} cannot be placed: {'; '.join(parts) or 'no host is left'}. {remedy}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from drsim.optimize.clock import Budget
-from drsim.optimize.problem import CPU, MEMORY, SPLIT, Bools, Floats, Ints
+from drsim.optimize.problem import SPLIT, Bools, Floats, Ints
 from drsim.optimize.state import SLACK, State
 
 EVEN = 0.3
@@ -67,7 +67,7 @@ def _potential(levels: Floats, threshold: float) -> Floats:
 
 
 def _loads(state: State, units: Ints) -> Floats:
-    loads: Floats = state.problem.demand[units][:, [MEMORY, CPU]]
+    loads: Floats = state.problem.demand[units][:, state.problem.balanced]
     return loads
 
 
@@ -90,7 +90,7 @@ def _best_shift(state: State, units: Ints, host: int, threshold: float) -> list[
     if not units.size:
         return None
     problem, levels = state.problem, state.levels()
-    weight = problem.weight[:, [MEMORY, CPU]]
+    weight = problem.weight[:, problem.balanced]
     loads = _loads(state, units)
     source = _potential(levels[host], threshold) - _potential(levels[host] - loads * weight[host], threshold)
     after = levels[None, :, :] + loads[:, None, :] * weight[None, :, :]
@@ -124,9 +124,9 @@ def _best_swap(state: State, units: Ints, host: int, threshold: float) -> list[t
     change = here[:, None, :] - there[None, :, :]
     room = np.maximum(problem.capacity - state.use, 0.0) + SLACK
     ok &= (change <= room[places][None]).all(axis=2) & (-change <= room[host]).all(axis=2)
-    weight = problem.weight[:, [MEMORY, CPU]]
+    weight = problem.weight[:, problem.balanced]
     levels = state.levels()
-    change = change[:, :, [MEMORY, CPU]]
+    change = change[:, :, problem.balanced]
     after_here = levels[host] - change * weight[host]
     after_there = levels[places][None] + change * weight[places][None]
     before = _potential(levels, threshold).sum(axis=1)

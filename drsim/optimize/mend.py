@@ -10,6 +10,9 @@ from drsim.optimize.clock import Budget
 from drsim.optimize.problem import MEMORY, SPLIT, Floats, Ints
 from drsim.optimize.state import State
 
+PLEASED = 8
+"""Rounds in which guests go to where rules want them: each may open a place for another."""
+
 
 def mend(state: State, budget: Budget) -> tuple[int, ...]:
     """Move units, in place, until nothing is broken that can be mended; the heaviest displaced unit first.
@@ -24,7 +27,7 @@ def mend(state: State, budget: Budget) -> tuple[int, ...]:
     homeless = [unit for unit in order if not (settle(state, unit) or _settle_by_ejection(state, unit, budget))]
     _spread(state)
     _relieve(state)
-    _please(state)
+    please(state)
     # A unit that found no room may find some now.
     return tuple(unit for unit in homeless if not settle(state, unit))
 
@@ -105,10 +108,18 @@ def _by_relief(state: State, host: int) -> Iterable[int]:
     return ordered
 
 
-def _please(state: State) -> None:
-    """Move units to where the rules that should hold want them, if there is room."""
+def please(state: State) -> None:
+    """Move units to where the rules that should hold want them, if there is room, until that changes nothing more."""
+    for _ in range(PLEASED):
+        if not _pleased(state):
+            return
+
+
+def _pleased(state: State) -> bool:
+    before = state.place.copy()
     for unit in np.flatnonzero(state.priced & state.movable & (state.place != SPLIT)).tolist():
         prices, here = state.price_row(unit), int(state.place[unit])
         rooms = state.rooms([unit])[0] & (prices < prices[here] - 1e-9)
         if rooms.any():
             state.shift(unit, int(np.where(rooms, preference(state, unit), np.inf).argmin()))
+    return not np.array_equal(before, state.place)

@@ -90,10 +90,12 @@ def least_hosts(problem: Problem) -> float:
     """
     need = problem.demand.sum(axis=0)
     needed = 1 if problem.units else 0
-    for column in range(3):
+    for column in range(need.size):
         sizes = np.cumsum(np.sort(problem.capacity[:, column])[::-1])
         needed = max(needed, int(np.searchsorted(sizes, need[column] - 1e-6) + 1) if need[column] > 0 else 0)
     needed = max(needed, least(problem.demand, problem.capacity.max(axis=0, initial=0.0)))
+    if problem.narrowed:
+        return float(min(needed, len(problem.hosts)))
     held = problem.allowed_rows.sum(axis=1)[problem.allowed_of] == 1
     fixed = len(set(problem.allowed_rows[problem.allowed_of[held]].argmax(axis=1).tolist()))
     return float(max(min(needed, len(problem.hosts)), fixed))

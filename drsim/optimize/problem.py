@@ -12,22 +12,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from drsim import check
 from drsim.inventory import Inventory
 from drsim.optimize.allowed import Reach, Selection, lawful_rows, pinned
+from drsim.optimize.licensed import settled
 from drsim.policy import Apart, NotOn, Objective, Pin, Policy, Rule, RunOn, Together
+from drsim.resources import Resource, headroom, needs, resources, sizes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 MEMORY, VCPUS, CPU = 0, 1, 2
-"""Columns of every array of resources: configured memory (MiB), vCPUs, CPU demand (cores)."""
-
-RESOURCES = ("memory", "vCPUs", "CPU")
-"""What the columns are called when a person reads about them."""
+"""The first columns of every array of resources: configured memory (MiB), vCPUs, CPU demand (cores)."""
 
 SPLIT = -1
-"""Place of a unit whose guests are on several hosts."""
+"""Place of a unit whose guests are on several hosts, and of a guest that has no host yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,23 +60,27 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Problem:
-    """A placement problem in arrays; H hosts, U units, resources in the columns `MEMORY`, `VCPUS`, `CPU`.
+    """A placement problem in arrays; H hosts, U units, R resources: first `MEMORY`, `VCPUS`, `CPU`.
 
     Parameters
     ----------
     hosts : tuple of str
         Names of the hosts.
+    kinds : tuple of Resource
+        What the columns are.
+    balanced : array of int
+        Columns whose load is evened out.
     members : tuple of tuple of int
         Guests of each unit, by their number in the inventory.
     homes : tuple of tuple of int
-        Host of each of these guests.
-    demand : array of float, shape (U, 3)
+        Host of each of these guests; `SPLIT` for one that has none yet.
+    demand : array of float, shape (U, R)
         What a unit needs.
     data_mib : array of float, shape (U,)
         Memory that a migration of the whole unit carries, MiB.
     home : array of int, shape (U,)
         Host of the unit, or `SPLIT`.
-    capacity : array of float, shape (H, 3)
+    capacity : array of float, shape (H, R)
         What a host may hold, headroom left out.
     allowed_rows, allowed_of : array of bool, shape (C, H); array of int, shape (U,)
         Row ``allowed_rows[allowed_of[u]]`` tells where unit u may be in the end, its home included if it may stay.
@@ -86,16 +90,20 @@ class Problem:
         Price of moving the unit away from home by pins that should hold.
     apart, should_apart, should_together : tuple of Group
         Groups of rules that must hold, and of rules that should.
-    weight : array of float, shape (H, 3)
-        Load per unit of demand, 1 = mean: 1 / (size of the host * mean utilisation); 0 for vCPUs and for hosts that
-        take no guests.
+    weight : array of float, shape (H, R)
+        Load per unit of demand, 1 = mean: 1 / (size of the host * mean utilisation); 0 for what is not balanced and for
+        hosts that take no guests.
     leave : array of bool, shape (H,)
         Hosts to evacuate.
-    size : array of float, shape (H, 3)
+    size : array of float, shape (H, R)
         Size of the hosts, headroom included.
+    narrowed : bool
+        Whether more is closed than rules close, by a choice made before the search: what is not found is not excluded.
     """
 
     hosts: tuple[str, ...]
+    kinds: tuple[Resource, ...]
+    balanced: Ints
     members: tuple[tuple[int, ...], ...]
     homes: tuple[tuple[int, ...], ...]
     demand: Floats
@@ -115,6 +123,7 @@ class Problem:
     size: Floats
     member_demand: Floats
     member_data_mib: Floats
+    narrowed: bool
 
     @property
     def units(self) -> int:
@@ -130,7 +139,8 @@ class Problem:
         """Memory to carry so that the unit is on each host, MiB, shape (H,)."""
         cost: Floats = np.full(len(self.hosts), self.data_mib[unit])
         for vm, host in zip(self.members[unit], self.homes[unit], strict=True):
-            cost[host] -= self.member_data_mib[vm]
+            if host != SPLIT:
+                cost[host] -= self.member_data_mib[vm]
         cost.clip(0.0, out=cost)
         return cost
 
@@ -158,6 +168,8 @@ def compile_problem(inventory: Inventory, policy: Policy, objective: Objective) 
     Problem
         See there.
     """
+    chosen = settled(inventory, policy, objective)
+    narrowed, policy = chosen is not policy, chosen
     selection = Selection(inventory)
     must = [rule for rule in policy.rules if rule.strength == "must"]
     should = [rule for rule in policy.rules if rule.strength == "should"]
@@ -167,11 +179,12 @@ def compile_problem(inventory: Inventory, policy: Policy, objective: Objective) 
     leave[[index[name] for name in objective.hosts if name in index and objective.goal == "evacuate"]] = True
 
     vms = inventory.vms
-    vm_home = np.array([index[vm.host] for vm in vms], dtype=np.int64)
+    vm_home = np.array([index.get(vm.host, SPLIT) for vm in vms], dtype=np.int64)
     running = np.array([vm.state != "stopped" for vm in vms], dtype=np.bool_)
-    vm_demand = np.array([(vm.memory_mib, vm.vcpus, vm.cpu_cores) for vm in vms], dtype=np.float64).reshape(-1, 3)
+    kinds = resources(inventory, policy.rules)
+    vm_demand = np.array([needs(vm, kinds) for vm in vms], dtype=np.float64).reshape(-1, len(kinds))
     vm_demand[~running] = 0.0
-    vm_data = np.array([vm.data_mib for vm in vms], dtype=np.float64)
+    vm_data = np.array([vm.data_mib if vm.host else 0.0 for vm in vms], dtype=np.float64)
     rows, row_of = _rows_of_guests(inventory, policy, must, selection, vm_home, leave)
 
     members = _units(must, selection, running, rows, row_of)
@@ -181,17 +194,18 @@ def compile_problem(inventory: Inventory, policy: Policy, objective: Objective) 
     home = np.array([_common(vm_home[list(guests)]) for guests in members], dtype=np.int64)
     allowed_rows, allowed_of = _rows_of_units(members, rows, row_of)
     soft_rows, soft_of, pin_price = _prices(should, selection, members, unit_of, hosts)
-    size = np.array(
-        [(host.guest_memory_mib, host.guest_vcpus, host.cores) for host in inventory.hosts], dtype=np.float64
-    )
+    size = np.array([sizes(host, kinds) for host in inventory.hosts], dtype=np.float64).reshape(-1, len(kinds))
+    free = headroom(kinds, memory=policy.limits.memory_headroom, cpu=policy.limits.cpu_headroom)
     return Problem(
         hosts=tuple(host.name for host in inventory.hosts),
+        kinds=kinds,
+        balanced=np.flatnonzero([kind.balanced for kind in kinds]),
         members=members,
         homes=tuple(tuple(int(vm_home[vm]) for vm in guests) for guests in members),
         demand=_sums(vm_demand, members),
         data_mib=_sums(vm_data[:, None], members)[:, 0],
         home=home,
-        capacity=size * (1.0 - np.array([policy.limits.memory_headroom, 0.0, policy.limits.cpu_headroom])),
+        capacity=_capacity(inventory, kinds, size * (1.0 - np.array(free)), vm_demand, vm_home),
         allowed_rows=allowed_rows,
         allowed_of=allowed_of,
         soft_rows=soft_rows,
@@ -200,19 +214,31 @@ def compile_problem(inventory: Inventory, policy: Policy, objective: Objective) 
         apart=_groups(must, Apart, selection, unit_of, inventory),
         should_apart=_groups(should, Apart, selection, unit_of, inventory),
         should_together=_groups(should, Together, selection, unit_of, inventory),
-        weight=_weights(inventory, size, vm_demand, vm_home),
+        weight=_weights(inventory, kinds, size, vm_demand, vm_home),
         leave=leave,
         size=size,
         member_demand=vm_demand,
         member_data_mib=vm_data,
+        narrowed=narrowed,
     )
 
 
-def _weights(inventory: Inventory, size: Floats, demand: Floats, home: Ints) -> Floats:
+def _capacity(inventory: Inventory, kinds: Sequence[Resource], capacity: Floats, demand: Floats, home: Ints) -> Floats:
+    """Return the capacities; as many NUMA nodes as guests lie in now, where they do so rightly."""
+    for column in (number for number, kind in enumerate(kinds) if kind.kind == "numa"):
+        used = np.bincount(home[home != SPLIT], demand[home != SPLIT, column], len(inventory.hosts))
+        for number in np.flatnonzero(used > capacity[:, column]).tolist():
+            vms = (vm for at, vm in zip(home, inventory.vms, strict=True) if at == number and vm.state != "stopped")
+            if check.fits_nodes(inventory.hosts[number], vms):
+                capacity[number, column] = used[number]
+    return capacity
+
+
+def _weights(inventory: Inventory, kinds: Sequence[Resource], size: Floats, demand: Floats, home: Ints) -> Floats:
     counted = np.array([host.takes_guests for host in inventory.hosts], dtype=np.bool_)
-    inside = counted[home] if len(home) else np.zeros(0, dtype=np.bool_)
+    inside = counted[home] & (home != SPLIT) if len(home) else np.zeros(0, dtype=np.bool_)
     weight = np.zeros_like(size)
-    for column in (MEMORY, CPU):
+    for column in (number for number, kind in enumerate(kinds) if kind.balanced):
         total, room = demand[inside, column].sum(), size[counted, column].sum()
         if total > 0.0 and room > 0.0:
             usable = counted & (size[:, column] > 0.0)
@@ -232,7 +258,8 @@ def _rows_of_guests(
     of = np.zeros(len(inventory.vms), dtype=np.int64)
     for number, vm in enumerate(inventory.vms):
         row = np.zeros(len(inventory.hosts), dtype=np.bool_) if number in held else reach.row(vm)
-        row[home[number]] = True
+        if home[number] != SPLIT:
+            row[home[number]] = inventory.hosts[home[number]].has_nodes(vm)
         row = row & lawful[lawful_of[number]] & ~leave
         key = np.packbits(row).tobytes()
         if key not in known:

@@ -6,17 +6,20 @@ answers is replayed by the checker before anybody sees it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from drsim import check
-from drsim.inventory import Host, Inventory, Vm
+from drsim.inventory import Inventory, Vm
 from drsim.optimize.allowed import Bools, Reach, Selection
+from drsim.optimize.verdict import Relaxation, Verdict, roomier
 from drsim.placement import Placement
-from drsim.policy import Apart, NotOn, Objective, Pin, Policy, Rule, RunOn, Together
+from drsim.policy import Apart, Licence, NotOn, Objective, Pin, Policy, Pool, Rule, RunOn, Together
+from drsim.resources import BASE, needs, resources, sizes
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
@@ -34,66 +37,7 @@ RULES_ASKED = 12
 """Rules that are tried one by one."""
 
 CENTI = 100
-"""Integer steps of a MiB, a vCPU and a core."""
-
-UNITS = ("MiB of memory", "vCPUs", "cores of CPU")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relaxation:
-    """Something to give up, and a placement that holds everything else.
-
-    Parameters
-    ----------
-    drop : tuple of str
-        Rules.
-    room : tuple of (str, int, float)
-        Host, resource (`UNITS`) and how much more of it the host would need.
-    stay : tuple of str
-        Guests that stay on a host that should be evacuated.
-    placement : Placement
-        The witness.
-    """
-
-    drop: tuple[str, ...] = ()
-    room: tuple[tuple[str, int, float], ...] = ()
-    stay: tuple[str, ...] = ()
-    placement: Placement
-
-    def __str__(self) -> str:
-        parts = [f"drop rule '{name}'" for name in self.drop]
-        parts += [f"{amount:.5g} {UNITS[resource]} more on {host}" for host, resource, amount in self.room]
-        parts += [f"leave '{name}' where it is" for name in self.stay]
-        return " and ".join(parts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What is known of a placement that holds everything.
-
-    Parameters
-    ----------
-    placement : Placement or None
-        One, if there is one.
-    proven : bool
-        Whether CP-SAT has shown that there is none.
-    relaxations : tuple of Relaxation
-        Each alone would do; each replayed by the checker.
-    """
-
-    placement: Placement | None = None
-    proven: bool = False
-    relaxations: tuple[Relaxation, ...] = ()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a person should know."""
-        if self.placement is not None or not (self.proven or self.relaxations):
-            return ()
-        said = "No placement holds everything that must hold" if self.proven else "No placement that does was found"
-        if not self.relaxations:
-            return (f"{said}, and no relaxation of rules or room alone would help: guests cannot reach other hosts.",)
-        return (f"{said}. Any one of these would do: {'; or '.join(map(str, self.relaxations))}.",)
+"""Integer steps of a MiB, a vCPU, a core, a device."""
 
 
 def judge(
@@ -136,12 +80,13 @@ def judge(
         relaxations.extend(question.relaxed(drop=set(question.rules())))
     if not out_of_time():
         relaxations.extend(question.relaxed(room=True))
-    if objective.goal == "evacuate" and not out_of_time():
+    if objective.goal in ("evacuate", "place") and not out_of_time():
         relaxations.extend(question.relaxed(stay=True))
     if not relaxations and not out_of_time():
         relaxations.extend(question.relaxed(drop=set(question.rules()), room=True, stay=True))
     sound = tuple(one for one in relaxations if _sound(inventory, policy, objective, one))
-    return Verdict(proven=proven and whole, relaxations=sound)
+    # NUMA nodes are asked about by shares that always fit; ways that need luck are not excluded.
+    return Verdict(proven=proven and whole and not inventory.has_numa, relaxations=sound)
 
 
 def _holds(inventory: Inventory, policy: Policy, objective: Objective, placement: Placement) -> bool:
@@ -154,8 +99,11 @@ def _holds(inventory: Inventory, policy: Policy, objective: Objective, placement
 def _sound(inventory: Inventory, policy: Policy, objective: Objective, given_up: Relaxation) -> bool:
     """Replay a relaxation by the checker: with it, and only with it, everything holds."""
     rules = tuple(rule for rule in policy.rules if rule.name not in given_up.drop)
-    hosts = tuple(_roomier(host, policy, given_up.room) for host in inventory.hosts)
-    broken = check.violations(replace(inventory, hosts=hosts), replace(policy, rules=rules), given_up.placement)
+    hosts = tuple(roomier(host, policy, given_up.room) for host in inventory.hosts)
+    there = given_up.placement.seated(replace(inventory, hosts=hosts))
+    broken = check.violations(there, replace(policy, rules=rules), given_up.placement)
+    if {vm.name for vm in inventory.vms if not given_up.placement[vm.name]} - set(given_up.out):
+        return False
     left = objective.goal == "evacuate" and any(
         given_up.placement[vm.name] in objective.hosts and vm.name not in given_up.stay
         for vm in inventory.vms
@@ -164,41 +112,29 @@ def _sound(inventory: Inventory, policy: Policy, objective: Objective, given_up:
     return not broken and not left
 
 
-def _roomier(host: Host, policy: Policy, room: Sequence[tuple[str, int, float]]) -> Host:
-    limits = policy.limits
-    for name, resource, amount in room:
-        if name != host.name:
-            continue
-        if resource == 0:
-            more = amount / host.memory_overcommit / (1.0 - limits.memory_headroom)
-            host = replace(host, memory_mib=host.memory_mib + int(np.ceil(more)))
-        elif resource == 1:
-            host = replace(host, cpu_overcommit=(host.guest_vcpus + amount) / host.cores)
-        else:
-            host = replace(host, cores=host.cores + int(np.ceil(amount / (1.0 - limits.cpu_headroom))))
-    return host
-
-
 def _scope(inventory: Inventory, policy: Policy, objective: Objective, found: Placement) -> tuple[int, ...]:
     """Return the hosts to ask about: all, or those of what is broken and the emptiest others."""
     if len(inventory.vms) * len(inventory.hosts) <= LARGEST:
         return tuple(range(len(inventory.hosts)))
+    inventory = found.seated(inventory)
     index = {host.name: number for number, host in enumerate(inventory.hosts)}
     wanted: dict[int, None] = {}
-    totals = check.loads(inventory, found)
+    totals, kinds = check.loads(inventory, found), resources(inventory)
     for number, host in enumerate(inventory.hosts):
-        room = check.rooms(host, policy)
+        room = check.rooms(host, policy, kinds)
         if any(used > limit + check.SLACK for used, limit in zip(totals[host.name], room, strict=True)):
             wanted[number] = None
     for rule in policy.rules:
         if rule.strength == "must":
-            for vm in check.breakers(rule, inventory, found):
+            for vm in check.breakers(rule, inventory, found, policy):
                 wanted[index[found[vm.name]]] = None
     for vm in inventory.vms:
         if objective.goal == "evacuate" and found[vm.name] in objective.hosts and vm.state != "stopped":
             wanted[index[found[vm.name]]] = None
     fill = {
-        number: max(used / max(limit, 1e-9) for used, limit in zip(totals[h.name], check.rooms(h, policy), strict=True))
+        number: max(
+            used / max(limit, 1e-9) for used, limit in zip(totals[h.name], check.rooms(h, policy, kinds), strict=True)
+        )
         for number, h in enumerate(inventory.hosts)
         if h.takes_guests and number not in wanted
     }
@@ -216,10 +152,11 @@ class _Question:
         self, inventory: Inventory, policy: Policy, objective: Objective, found: Placement, scope: Sequence[int]
     ) -> None:
         self._inventory, self._policy, self._found = inventory, policy, found
+        self._kinds, self._seated = resources(inventory), found.seated(inventory)
         self._hosts = [inventory.hosts[number] for number in scope]
         names = {host.name for host in self._hosts}
         self._leave = [host.name in objective.hosts and objective.goal == "evacuate" for host in self._hosts]
-        self._vms = [vm for vm in inventory.vms if vm.state != "stopped" and found[vm.name] in names]
+        self._vms = [vm for vm in inventory.vms if vm.state != "stopped" and found[vm.name] in names | {""}]
         self._number = {vm.name: number for number, vm in enumerate(self._vms)}
         reach = Reach(inventory, policy)
         self._open = np.array([self._row(reach, vm, scope) for vm in self._vms], dtype=np.bool_).reshape(
@@ -232,13 +169,13 @@ class _Question:
         row = reach.row(vm)[list(scope)]
         for number, host in enumerate(self._hosts):
             if host.name == vm.host:
-                row[number] = True
+                row[number] = host.has_nodes(vm)
         return row
 
     def rules(self) -> list[str]:
         """Names of the rules that have a guest here, those that are broken now first."""
         mine = [rule for rule in self._must if self._guests(rule)]
-        broken = {rule.name for rule in mine if check.breakers(rule, self._inventory, self._found)}
+        broken = {rule.name for rule in mine if check.breakers(rule, self._seated, self._found, self._policy)}
         return [rule.name for rule in sorted(mine, key=lambda rule: rule.name not in broken)]
 
     def _guests(self, rule: Rule) -> list[int]:
@@ -276,14 +213,17 @@ class _Question:
         return (
             Relaxation(
                 drop=tuple(what[1] for what, _ in given if what[0] == "rule"),
-                room=tuple((what[1], what[2], amount / CENTI) for what, amount in given if what[0] == "room"),
+                room=tuple(
+                    (what[1], self._kinds[what[2]], amount / CENTI) for what, amount in given if what[0] == "room"
+                ),
                 stay=tuple(what[1] for what, _ in given if what[0] == "stay"),
+                out=tuple(what[1] for what, _ in given if what[0] == "out"),
                 placement=self._placement(place, solver),
             ),
         )
 
     def _placement(self, place: Mapping[tuple[int, int], Any], solver: cp_model.CpSolver) -> Placement:
-        where = dict(self._found)
+        where = dict(self._found) | {vm.name: "" for vm in self._vms if not vm.host}
         for (vm, host), variable in place.items():
             if solver.value(variable):
                 where[self._vms[vm].name] = self._hosts[host].name
@@ -305,7 +245,11 @@ class _Question:
             model.add_hint(variable, int(self._hosts[h].name == self._found[self._vms[u].name]))
         prices: list[tuple[Any, int, tuple[Any, ...]]] = []
         for u, vm in enumerate(self._vms):
-            model.add_exactly_one(variable for _, variable in by_vm[u])
+            options = [variable for _, variable in by_vm[u]]
+            if stay and not vm.host:
+                options.append(model.new_bool_var(""))
+                prices.append((options[-1], int(vm.memory_mib), ("out", vm.name)))
+            model.add_exactly_one(options)
             for h, variable in by_vm[u]:
                 if self._leave[h] and stay and self._hosts[h].name == vm.host:
                     prices.append((variable, int(vm.memory_mib), ("stay", vm.name)))
@@ -328,13 +272,13 @@ class _Question:
         *,
         room: bool,
     ) -> None:
-        need = [(vm.memory_mib, vm.vcpus, vm.cpu_cores) for vm in self._vms]
-        steps = np.ceil(np.array(need, dtype=np.float64).reshape(-1, 3) * CENTI - 1e-6).astype(np.int64)
-        # A MiB costs 1, and a vCPU and a core what memory comes with them in the estate.
+        need = np.array([needs(vm, self._kinds) for vm in self._vms], dtype=np.float64)
+        steps = np.ceil(need.reshape(-1, len(self._kinds)) * CENTI - 1e-6).astype(np.int64)
+        # A MiB costs 1, and a vCPU, a core, a device what memory comes with them in the estate.
         totals = np.maximum(steps.sum(axis=0), 1)
         for h, host in enumerate(self._hosts):
-            limits = check.rooms(host, self._policy)
-            for resource in range(3):
+            limits = check.rooms(host, self._policy, self._kinds)
+            for resource in range(len(self._kinds)):
                 more: Any = 0
                 if room:
                     most = int(steps[:, resource].sum())
@@ -367,6 +311,23 @@ class _Question:
                 for there in areas.values():
                     if len(there) > rule.most:
                         model.add(sum(there) <= rule.most + (len(there) - rule.most) * dropped)
+            case Pool():
+                for kind in resources(self._inventory, (rule,))[len(resources(self._inventory)) :]:
+                    need = [math.ceil(needs(vm, (*BASE, kind))[-1] * CENTI - 1e-6) for vm in self._vms]
+                    for h in hosts:
+                        room = int(sizes(self._hosts[h], (*BASE, kind))[-1] * CENTI + 1e-6)
+                        there = sum(need[u] * place[u, h] for u in range(len(need)) if (u, h) in place)
+                        model.add(there <= room + sum(need) * dropped)
+            case Licence():
+                licensed: dict[tuple[str, ...], Any] = {}
+                for h in hosts:
+                    area = rule.area(self._hosts[h])
+                    if area not in licensed:
+                        licensed[area] = model.new_bool_var("")
+                    for u in guests:
+                        if (u, h) in place:
+                            model.add(place[u, h] <= licensed[area])
+                model.add(sum(licensed.values()) <= rule.most + len(licensed) * dropped)
             case Together():
                 if len(guests) < 2:
                     return

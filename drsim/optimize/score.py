@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from drsim import check
 from drsim.inventory import Inventory
+from drsim.optimize.defragment import lost_slots
+from drsim.optimize.spread import uneven
 from drsim.placement import Placement
 from drsim.plan import Score
 from drsim.policy import Objective, Policy
+from drsim.resources import resources, sizes
 
 UNITS = {
     "balance": "highest load over mean load",
     "evacuate": "MiB of guests left on the hosts",
     "consolidate": "hosts in use",
     "repair": "broken rules and overfull hosts",
+    "place": "new guests without a host",
+    "spread": "guests beyond an even spread of their tag",
+    "defragment": "further guests that have room in all, not in one piece",
 }
 
 
@@ -28,6 +34,7 @@ def score(inventory: Inventory, policy: Policy, objective: Objective, placement:
     placement : Placement
         What to judge.
     """
+    everybody, inventory = inventory, placement.seated(inventory)
     violations = len(check.violations(inventory, policy, placement))
     penalty = check.penalty(inventory, policy, placement)
     running = [vm for vm in inventory.vms if vm.state != "stopped"]
@@ -38,24 +45,34 @@ def score(inventory: Inventory, policy: Policy, objective: Objective, placement:
             value = float(sum(vm.memory_mib for vm in running if placement[vm.name] in objective.hosts))
         case "consolidate":
             value = float(len({placement[vm.name] for vm in running}))
+        case "place":
+            value = float(len(everybody.vms) - len(inventory.vms))
+        case "spread":
+            value = uneven(inventory, policy, placement)
+        case "defragment":
+            value = lost_slots(inventory, policy, objective, placement)
         case _:
             value = violations + penalty
     return Score(violations=violations, penalty=penalty, objective=value, unit=UNITS[objective.goal])
 
 
 def imbalance(inventory: Inventory, placement: Placement) -> float:
-    """Highest load of a host that takes guests over the mean of all of them, of CPU demand or configured memory.
+    """Highest load of a host that takes guests over the mean of all of them, of CPU demand, now or ahead, or
+    configured memory.
 
     The mean is that of the placement that the inventory records, so that scores of two placements compare.
     """
     now = check.loads(inventory, Placement.of(inventory))
     then = check.loads(inventory, placement)
-    hosts = [host for host in inventory.hosts if host.takes_guests]
+    kinds = resources(inventory)
+    hosts = {host.name: sizes(host, kinds) for host in inventory.hosts if host.takes_guests}
     worst = 0.0
-    for column, sizes in ((0, [host.guest_memory_mib for host in hosts]), (2, [float(host.cores) for host in hosts])):
-        total, room = sum(now[host.name][column] for host in hosts), sum(sizes)
+    for column, kind in enumerate(kinds):
+        if not kind.balanced:
+            continue
+        total, room = sum(now[name][column] for name in hosts), sum(size[column] for size in hosts.values())
         if total > 0.0 and room > 0.0:
             mean = total / room
-            peaks = [then[host.name][column] / size for host, size in zip(hosts, sizes, strict=True) if size > 0.0]
+            peaks = [then[name][column] / size[column] for name, size in hosts.items() if size[column] > 0.0]
             worst = max(worst, max(peaks, default=0.0) / mean)
     return worst

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from drsim.inventory import Inventory
 from drsim.optimize import exact, explain
 from drsim.optimize.clock import Budget, Clock
+from drsim.optimize.defragment import defragment, flavour
 from drsim.optimize.engine.load import load as load_engine
 from drsim.optimize.few import few
 from drsim.optimize.few import load as load_few
 from drsim.optimize.level import descend
-from drsim.optimize.mend import mend
+from drsim.optimize.mend import mend, please
 from drsim.optimize.pack import least_hosts, pack
-from drsim.optimize.problem import CPU, MEMORY, SPLIT, Ints, Problem, compile_problem
-from drsim.optimize.relax import Verdict, judge
+from drsim.optimize.problem import SPLIT, Ints, Problem, compile_problem
+from drsim.optimize.relax import judge
 from drsim.optimize.result import Result
 from drsim.optimize.score import score
+from drsim.optimize.secure import secured, without_survival
+from drsim.optimize.spread import spread_rules
 from drsim.optimize.state import SLACK, State
 from drsim.optimize.stop import Progress, Stop
 from drsim.optimize.trade import load, trade
+from drsim.optimize.verdict import Verdict
 from drsim.placement import Placement
-from drsim.policy import Objective, Policy
+from drsim.policy import Limits, Objective, Policy
 
 TOLERANCE, GRAIN = 0.02, 0.043
 """Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
@@ -84,12 +89,15 @@ def optimize(
     Result
         Not complete, with notes, if something that must hold cannot be had.
     """
-    problem = compile_problem(inventory, policy, objective)
+    wishes = policy
+    if objective.goal == "spread":
+        wishes = replace(policy, rules=policy.rules + spread_rules(inventory, policy))
+    problem = compile_problem(inventory, wishes, objective)
     now = State(problem)
     most = policy.limits.max_moves
     bound = 0.0
     if objective.goal == "balance":
-        bound, aim = _aims(now, objective.aim)
+        bound, aim = _aims(now, objective.load_to_reach)
         enough = most is None or most >= SPARE * _least_moves(now, aim)
         (load if enough else load_few)()
     elif objective.goal == "consolidate":
@@ -101,7 +109,7 @@ def optimize(
     homeless = mend(then, budget)
     verdict = Verdict()
     if homeless or _broken_rules(then):
-        verdict = judge(inventory, policy, objective, _placement(inventory, then), budget.out)
+        verdict = judge(inventory, without_survival(policy), objective, _placement(inventory, then), budget.out)
         if verdict.placement is not None:
             then = _settled(now, inventory, verdict.placement)
             homeless = ()
@@ -112,9 +120,10 @@ def optimize(
             bound = _balance(then, budget, seed, told, near=begin is not None, bound=bound, aim=aim)
             if budget.ended and then.peak() > start.peak():
                 then = start.copy()
-        if most is not None and (then.peak() > aim or _guests_moved(then) > most):
+        limited = most is not None or policy.limits.max_gib is not None
+        if limited and (then.peak() > aim or not _affordable(then, policy.limits)):
             then = start.copy()
-            few(then, most, budget, seed)
+            few(then, problem.units if most is None else most, budget, seed, most_mib=_most_mib(policy.limits))
             then = then if then.peak() <= start.peak() else start
     elif objective.goal == "consolidate":
         pack(then, budget, seed)
@@ -124,9 +133,19 @@ def optimize(
         held = {
             vm for unit in range(problem.units) if not problem.allowed([unit]).any() for vm in problem.members[unit]
         }
+        held = set() if problem.narrowed else held
         bound = float(sum(inventory.vms[vm].memory_mib for vm in stays if vm in held))
-    then = _within_limit(now, then, most, homeless)
-    return _report(inventory, policy, objective, now, then, homeless, bound, verdict)
+    elif objective.goal == "defragment" and (one := flavour(inventory, objective)) is not None:
+        defragment(then, one, budget, np.array([host.takes_guests for host in inventory.hosts], dtype=np.bool_))
+    elif objective.goal == "spread":
+        please(then)
+    notes = list(verdict.notes)
+    spare = then
+    if not homeless:
+        then, verdict = secured(then, inventory, policy, lambda state: _placement(inventory, state), budget)
+        notes.extend(verdict.notes)
+    then = _within_limit(now, then, policy.limits, homeless)
+    return _report(inventory, policy, objective, now, then, homeless, bound, notes, spare)
 
 
 def _broken_rules(state: State) -> bool:
@@ -155,7 +174,7 @@ def _take_over(state: State, inventory: Inventory, begin: Placement) -> None:
     problem = state.problem
     index = {name: number for number, name in enumerate(problem.hosts)}
     for unit, members in enumerate(problem.members):
-        places = {index[begin[inventory.vms[vm].name]] for vm in members}
+        places = {index.get(begin[inventory.vms[vm].name], SPLIT) for vm in members}
         host = places.pop()
         if not places and state.movable[unit] and host != state.place[unit] and problem.allowed([unit])[0, host]:
             state.shift(unit, host)
@@ -214,7 +233,7 @@ def _balance(state: State, budget: Budget, seed: int, told: _Told, *, near: bool
         answer = exact.solve(state, np.arange(state.hosts), EFFORT_S, seed)
         if answer.place is not None and answer.peak < state.peak() - 1e-6 and state.peak() > aim:
             _place(state, exact.units_on(state, np.arange(state.hosts)), answer.place)
-        if not state.priced.any() and not np.any(state.place == SPLIT):
+        if not state.priced.any() and not state.problem.narrowed and not np.any(state.place == SPLIT):
             bound = max(bound, answer.bound)
         told.state(state)
     else:
@@ -238,6 +257,16 @@ def _least_moves(state: State, aim: float) -> int:
 
 def _guests_moved(state: State) -> int:
     return sum(len(state.problem.members[unit]) for unit in state.moved().tolist())
+
+
+def _affordable(state: State, limits: Limits) -> bool:
+    """Whether so many moves, and so much memory moved, may be."""
+    few_moves = limits.max_moves is None or _guests_moved(state) <= limits.max_moves
+    return few_moves and state.moved_mib() <= _most_mib(limits)
+
+
+def _most_mib(limits: Limits) -> float:
+    return np.inf if limits.max_gib is None else limits.max_gib * 1024.0
 
 
 def _neighbourhoods(state: State, aim: float, budget: Budget, seed: int, tell: Callable[[], None]) -> None:
@@ -268,11 +297,13 @@ def _least_peak(problem: Problem) -> float:
 
     The mean load is 1; guests that can only be in one place load it; every guest loads the host that it is on.
     """
-    columns = [MEMORY, CPU]
+    columns = problem.balanced
     least = 1.0 if problem.weight.any() else 0.0
+    if problem.narrowed:
+        return least
     rows = problem.allowed_rows[problem.allowed_of]
     held = rows.sum(axis=1) == 1
-    fixed = np.zeros((len(problem.hosts), 3))
+    fixed = np.zeros_like(problem.capacity)
     np.add.at(fixed, rows[held].argmax(axis=1), problem.demand[held])
     least = max(least, float((fixed * problem.weight).max(initial=0.0)))
     for unit in np.flatnonzero(~held & rows.any(axis=1)).tolist():
@@ -282,22 +313,29 @@ def _least_peak(problem: Problem) -> float:
     return least
 
 
-def _within_limit(now: State, then: State, max_moves: int | None, homeless: tuple[int, ...]) -> State:
-    """Keep at most so many moves: what must be mended first, then what takes most off the most loaded hosts."""
-    moved = then.moved()
-    guests = [len(now.problem.members[unit]) for unit in moved.tolist()]
-    if max_moves is None or sum(guests) <= max_moves:
+def _within_limit(now: State, then: State, limits: Limits, homeless: tuple[int, ...]) -> State:
+    """Keep what may be moved: what must be mended first, then what takes most off the most loaded hosts."""
+    if limits.max_moves is None and limits.max_gib is None:
         return then
-    kept, used = now.copy(), 0
+    moved = then.moved()
+    moves = np.array([sum(host != then.place[u] for _, host in now.seats(u)) for u in moved.tolist()], dtype=np.float64)
+    mib = np.array([now.problem.cost_mib(u)[then.place[u]] for u in moved.tolist()])
+    most = np.inf if limits.max_moves is None else limits.max_moves
+    most_mib = _most_mib(limits)
+    if moves.sum() <= most and mib.sum() <= most_mib:
+        return then
+    kept, used, carried = now.copy(), 0.0, 0.0
     levels = now.levels().max(axis=1)
     heat = np.array([np.inf if now.place[u] == SPLIT else levels[now.place[u]] for u in moved.tolist()])
     broken = np.array([_broken(now, unit) for unit in moved.tolist()])
     for index in np.lexsort((moved, -heat, ~broken)).tolist():
         unit = int(moved[index])
-        fits = used + guests[index] <= max_moves and bool(kept.rooms([unit])[0, then.place[unit]])
+        fits = used + moves[index] <= most and carried + mib[index] <= most_mib
+        fits = fits and bool(kept.rooms([unit])[0, then.place[unit]])
         if fits and unit not in homeless:
             kept.shift(unit, int(then.place[unit]))
-            used += guests[index]
+            used += moves[index]
+            carried += mib[index]
     return kept
 
 
@@ -316,7 +354,8 @@ def _report(
     then: State,
     homeless: tuple[int, ...],
     bound: float | None,
-    verdict: Verdict,
+    remarks: Sequence[str],
+    spare: State,
 ) -> Result:
     problem, vms = now.problem, inventory.vms
     hosts = {vm.name: vm.host for vm in vms}
@@ -325,6 +364,8 @@ def _report(
         if then.place[unit] == SPLIT:
             continue
         why = explain.reason(now, then, unit, objective.goal)
+        if then.place[unit] != spare.place[unit] and spare.place[unit] == now.place[unit]:
+            why = f"leaves room where guests could not start again; {why}"
         target = problem.hosts[int(then.place[unit])]
         for vm in problem.members[unit]:
             if hosts[vms[vm].name] != target:
@@ -342,6 +383,7 @@ def _report(
             notes.append(f"{names} stays on {unmovable[0].host}: {why}.")
         else:
             notes.append(explain.blocked(then, unit, names))
+    unfinished = objective.goal in ("evacuate", "place")
     reached = bound is not None and after.objective <= bound + 1e-6
     status = "nothing to do" if not reasons else "optimal" if reached else "feasible"
     return Result(
@@ -351,6 +393,6 @@ def _report(
         lower_bound=bound,
         status=status,
         reasons=reasons,
-        complete=not homeless and after.violations == 0,
-        notes=(*notes, *verdict.notes),
+        complete=not homeless and after.violations == 0 and not (unfinished and after.objective > 0.0),
+        notes=(*notes, *remarks),
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from drsim.optimize.problem import CPU, MEMORY, SPLIT, Bools, Floats, Group, Ints, Problem
+from drsim.optimize.problem import SPLIT, Bools, Floats, Group, Ints, Problem
 
 SLACK = 1e-9
 """Rounding allowed when sums of demands are compared with a capacity."""
@@ -27,12 +27,12 @@ class State:
         self.problem = problem
         self.place: Ints = problem.home.copy()
         self.hosts = len(problem.hosts)
-        self.use: Floats = np.zeros((self.hosts, 3))
+        self.use: Floats = np.zeros_like(problem.capacity)
         self.count: Ints = np.zeros((len(problem.apart), self.hosts), dtype=np.int64)
         whole = self.place != SPLIT
         np.add.at(self.use, self.place[whole], problem.demand[whole])
         for unit in np.flatnonzero(~whole).tolist():
-            for vm, host in zip(problem.members[unit], problem.homes[unit], strict=True):
+            for vm, host in self.seats(unit):
                 self.use[host] += problem.member_demand[vm]
         pairs = [
             (unit, g, w)
@@ -52,7 +52,7 @@ class State:
         np.add.at(self.count, (groups, self.cells[groups, homes]), self._pair_weight[seated])
         for unit in self.groups_of:
             if self.place[unit] == SPLIT:
-                for host in problem.homes[unit]:
+                for _, host in self.seats(unit):
                     self._tally(self.groups_of[unit], host, 1)
         self.priced = _priced(problem)
         self.heavy: Bools = np.zeros(problem.units, dtype=np.bool_)
@@ -61,6 +61,11 @@ class State:
         if place is not None:
             for unit in np.flatnonzero(place != self.place).tolist():
                 self.shift(unit, int(place[unit]))
+
+    def seats(self, unit: int) -> list[tuple[int, int]]:
+        """Guests of a unit and their hosts as they are now; without those that have none yet."""
+        pairs = zip(self.problem.members[unit], self.problem.homes[unit], strict=True)
+        return [(vm, host) for vm, host in pairs if host != SPLIT]
 
     def copy(self) -> State:
         """Return an independent state with the same placement."""
@@ -78,7 +83,7 @@ class State:
         groups = self.groups_of.get(unit)
         weight = self._pair_weight[self._pair_unit == unit] if groups is not None else None
         if source == SPLIT:
-            for vm, there in zip(problem.members[unit], problem.homes[unit], strict=True):
+            for vm, there in self.seats(unit):
                 self.use[there] -= problem.member_demand[vm]
                 if groups is not None:
                     self._tally(groups, there, -1)
@@ -87,7 +92,7 @@ class State:
             if groups is not None and weight is not None:
                 self._tally(groups, source, -weight)
         if host == SPLIT:
-            for vm, there in zip(problem.members[unit], problem.homes[unit], strict=True):
+            for vm, there in self.seats(unit):
                 self.use[there] += problem.member_demand[vm]
                 if groups is not None:
                     self._tally(groups, there, 1)
@@ -106,7 +111,7 @@ class State:
         units = np.asarray(units, dtype=np.int64)
         mask: Bools = self.problem.allowed(units).copy()
         demand = self.problem.demand[units]
-        for column in range(3):
+        for column in range(demand.shape[1]):
             free = self.problem.capacity[:, column] - self.use[:, column] + SLACK
             mask &= demand[:, column, None] <= free[None, :]
         mask &= ~self.crowded(units)
@@ -144,8 +149,8 @@ class State:
         return crowds
 
     def levels(self) -> Floats:
-        """Load of each host, 1 = mean utilisation, shape (H, 2): memory and CPU."""
-        levels: Floats = (self.use * self.problem.weight)[:, [MEMORY, CPU]]
+        """Load of each host, 1 = mean utilisation, shape (H, n): of each resource that is balanced."""
+        levels: Floats = (self.use * self.problem.weight)[:, self.problem.balanced]
         return levels
 
     def peak(self) -> float:
@@ -153,7 +158,7 @@ class State:
         return float(self.levels().max(initial=0.0))
 
     def over(self) -> Floats:
-        """Return what each host holds beyond its capacity, shape (H, 3)."""
+        """Return what each host holds beyond its capacity, shape (H, R)."""
         over: Floats = np.maximum(self.use - self.problem.capacity - SLACK, 0.0)
         return over
 

@@ -10,9 +10,6 @@ from drsim.optimize.engine.model import flat
 from drsim.optimize.problem import SPLIT, Bools, Floats, Ints
 from drsim.optimize.state import SLACK, State
 
-MILLI = 1000.0
-"""Steps of a core and a vCPU."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Steps:
@@ -65,7 +62,7 @@ def in_steps(state: State, aim: float, move_mib: float) -> Steps:
         What a move costs beside its memory, as memory.
     """
     problem = state.problem
-    scale = np.array([1.0, MILLI, MILLI])
+    scale = 1.0 / np.array([kind.step for kind in problem.kinds])
     demand = np.ceil(problem.demand * scale - SLACK)
     whole = state.place != SPLIT
     place = np.where(whole, state.place, 0)

@@ -117,8 +117,9 @@ def summary(plan: Plan) -> list[str]:
                 f"Expected to take {duration(plan.makespan_s)}; "
                 f"longest downtime {milliseconds(worst.downtime_ms)} ({vm})."
             )
-    else:
+    elif not plan.starts:
         lines.append("Nothing to do.")
+    lines.extend(f"Start {start.vm} on {start.host}: {start.reason}." for start in plan.starts)
     lines.extend(f"Warning: {warning}" for warning in warnings(plan))
     return [visible(line) for line in lines]
 

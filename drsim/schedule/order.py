@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +11,8 @@ import numpy as np
 
 from drsim import check
 from drsim.inventory import Inventory
-from drsim.migration import copied_disks
 from drsim.placement import Placement
-from drsim.plan import Move
+from drsim.plan import Landing, Move
 from drsim.policy import Policy
 from drsim.schedule.room import Room
 from drsim.topology import Topology
@@ -84,8 +84,11 @@ class _Ordering:
         # The longest first; what is taken out leaves the order as it is.
         self._left = {vm: host for vm, _, host in sorted(changes, key=lambda change: (-length[change[0]], change[0]))}
         self._waves: list[list[_Step]] = []
+        self._disks: dict[tuple[int, str], tuple[tuple[str, ...], tuple[Landing, ...]]] = {}
         self._stopped: set[str] = set()
         self._unreached: dict[str, str] = {}
+        gib = policy.limits.max_gib
+        self._spare_mib = math.inf if gib is None else gib * 1024.0 * (1 + check.SLACK)
 
     def _duration(self, vm: str, source: str, host: str) -> float:
         path = self._topology.path(source, host)
@@ -104,9 +107,16 @@ class _Ordering:
                 for vm in self._left:
                     self._unreached[vm] = f"'{vm}' stays: the plan may hold {limit} moves."
                 break
+            dear = [vm for vm in self._left if self._carried_mib(vm) > self._spare_mib]
+            for vm in dear:
+                gib = self._policy.limits.max_gib
+                self._unreached[vm] = f"'{vm}' stays: the plan may move {gib:g} GiB of memory."
+                del self._left[vm]
+            if dear and not wave:
+                continue
             if not wave:
                 wave = self._stop_over()
-            if not wave and limit is None and self._make_room():
+            if not wave and limit is None and self._policy.limits.max_gib is None and self._make_room():
                 continue
             if not wave:
                 for vm, host in self._left.items():
@@ -122,7 +132,12 @@ class _Ordering:
     def _carry_out(self, wave: list[_Step]) -> None:
         self._waves.append(wave)
         for step in wave:
+            self._spare_mib -= self._carried_mib(step.vm)
+            self._disks[len(self._waves), step.vm] = self._room.travelling(step.vm, step.target)
             self._room.leave(step.vm, step.source, step.target)
+
+    def _carried_mib(self, vm: str) -> float:
+        return self._inventory.vm_by_name[vm].data_mib
 
     def _forbidden(self, vm: str, host: str) -> str | None:
         guest = self._inventory.vm_by_name[vm]
@@ -133,6 +148,7 @@ class _Ordering:
         wave: list[_Step] = []
         ends: Counter[str] = Counter()
         lines: Counter[frozenset[str]] = Counter()
+        mib = 0.0
         for vm in self._left:
             if len(wave) >= limits.moves_at_once or (room_for is not None and len(wave) >= room_for):
                 break
@@ -143,6 +159,9 @@ class _Ordering:
                 continue
             if any(lines[line] >= limits.moves_per_link for line in crossed) or self._room.refusal(vm, host):
                 continue
+            if mib + self._carried_mib(vm) > self._spare_mib:
+                continue
+            mib += self._carried_mib(vm)
             ends.update((source, host))
             lines.update(crossed)
             self._room.enter(vm, host)
@@ -158,7 +177,7 @@ class _Ordering:
         for vm in sorted(self._left, key=lambda vm: (vms[vm].data_mib, vm)):
             source, goal = self._room.place[vm], self._left[vm]
             waiting = [other for other, host in self._left.items() if host == source]
-            if vm in self._stopped or not waiting:
+            if vm in self._stopped or not waiting or 2.0 * self._carried_mib(vm) > self._spare_mib:
                 continue
             for host in hosts:
                 if host in (source, goal) or self._room.refusal(vm, host) or self._forbidden(vm, host):
@@ -234,6 +253,7 @@ class _Ordering:
         for number, wave in enumerate(self._waves, 1):
             for step in wave:
                 vm = self._inventory.vm_by_name[step.vm]
+                disks, landings = self._disks[number, step.vm]
                 moves.append(
                     Move(
                         id=f"m{len(moves) + 1:03d}",
@@ -245,7 +265,8 @@ class _Ordering:
                         stop_over=step.stop_over,
                         max_downtime_ms=vm.max_downtime_ms or limits.max_downtime_ms,
                         bandwidth_mbit_s=limits.bandwidth_mbit_s,
-                        copy_disks=copied_disks(vm, self._inventory.host_by_name[step.target], self._inventory),
+                        copy_disks=disks,
+                        landings=landings,
                     )
                 )
         return tuple(moves)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from drsim import check
-from drsim.inventory import Inventory
+from drsim.inventory import Disk, Inventory
 from drsim.placement import Placement
+from drsim.plan import Landing
 from drsim.policy import Apart, Policy, select_vms
+from drsim.resources import needs, present
+from drsim.storage import Stores
 
-RESOURCES = ("MiB of memory", "vCPUs", "cores of CPU")
+NOTHING: tuple[tuple[Disk, ...], tuple[str, ...]] = ((), ())
+"""No disks, and nowhere."""
 
 
 class Room:
@@ -22,10 +26,14 @@ class Room:
     """
 
     def __init__(self, inventory: Inventory, policy: Policy) -> None:
+        self._stores = Stores(inventory, policy)
+        self._landing: dict[tuple[str, str], tuple[tuple[Disk, ...], tuple[str, ...]]] = {}
         self.place = {vm.name: vm.host for vm in inventory.vms}
         self._vms = inventory.vm_by_name
-        self._loads = {host: list(load) for host, load in check.loads(inventory, Placement.of(inventory)).items()}
-        self._limits = {host.name: check.rooms(host, policy) for host in inventory.hosts}
+        self._kinds = present(inventory, policy.rules)
+        now = check.loads(inventory, Placement.of(inventory), self._kinds)
+        self._loads = {host: list(load) for host, load in now.items()}
+        self._limits = {host.name: check.rooms(host, policy, self._kinds) for host in inventory.hosts}
         self._hosts = inventory.host_by_name
         self._groups: dict[str, list[Apart]] = defaultdict(list)
         self._in: dict[str, Counter[tuple[str, ...]]] = {}
@@ -36,10 +44,9 @@ class Room:
                 for name in names:
                     self._groups[name].append(rule)
 
-    def needs(self, vm: str) -> tuple[float, float, float]:
-        """Return what a guest needs of each of `RESOURCES`."""
-        guest = self._vms[vm]
-        return (guest.memory_mib, guest.vcpus, guest.cpu_cores)
+    def needs(self, vm: str) -> tuple[float, ...]:
+        """Return what a guest needs of each resource (`drsim.resources`)."""
+        return needs(self._vms[vm], self._kinds)
 
     def lack(self, vm: str, host: str) -> tuple[float, ...]:
         """Say how much of each resource a host lacks for a guest to come; below or at 0 nothing."""
@@ -50,10 +57,21 @@ class Room:
 
     def refusal(self, vm: str, host: str) -> str | None:
         """Say what keeps a guest from going to a host now; None if nothing does."""
-        for lack, what in zip(self.lack(vm, host), RESOURCES, strict=True):
+        for lack, kind in zip(self.lack(vm, host), self._kinds, strict=True):
             if lack > check.SLACK:
-                return f"{host} lacks {lack:.5g} {what}"
+                return f"{host} lacks {lack:.5g} {kind.unit}"
+        if self.no_space(vm, host):
+            return f"no datastore of {host} has room for its disks"
         return self.kept_off(vm, host)
+
+    def no_space(self, vm: str, host: str) -> bool:
+        """Whether disks of a guest have to move along and find no room on a host."""
+        return self._stores.landing(self._vms[vm], self._hosts[host]) is None
+
+    def travelling(self, vm: str, host: str) -> tuple[tuple[str, ...], tuple[Landing, ...]]:
+        """Return the disks that a guest under way takes along, and where they land if not at the path that they had."""
+        disks, where = self._landing.get((vm, host), NOTHING)
+        return tuple(disk.name for disk in disks), self._stores.landings(self._vms[vm], disks, where)
 
     def kept_off(self, vm: str, host: str) -> str | None:
         """Say which rule keeps a guest from going to a host now; None if none does."""
@@ -68,14 +86,20 @@ class Room:
     def enter(self, vm: str, host: str) -> None:
         """Let a guest arrive; it still counts where it comes from."""
         self._add(vm, host, self.place[vm], 1)
+        guest, node = self._vms[vm], self._hosts[host]
+        disks, where = self._stores.travelling(guest, node), self._stores.landing(guest, node) or ()
+        self._stores.enter(disks, where)
+        self._landing[vm, host] = disks, where
 
     def withdraw(self, vm: str, host: str) -> None:
         """Let a guest not arrive after all."""
         self._add(vm, host, self.place[vm], -1)
+        self._stores.enter(*self._landing.pop((vm, host), NOTHING), -1)
 
     def leave(self, vm: str, source: str, target: str) -> None:
         """Let a guest be gone from its source."""
         self._add(vm, source, target, -1)
+        self._stores.leave(self._vms[vm], *self._landing.pop((vm, target), NOTHING))
         self.place[vm] = target
 
     def _add(self, vm: str, host: str, other: str, sign: int) -> None:

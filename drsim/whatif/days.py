@@ -10,7 +10,7 @@ from drsim.errors import DrsimError
 from drsim.inventory import Inventory
 from drsim.plan import Plan
 from drsim.planner import make_plan
-from drsim.policy import NotOn, Objective, Pin, Policy, Rule, RunOn, select_hosts
+from drsim.policy import NotOn, Objective, Pin, Policy, Rule, RunOn, Survive, select_hosts
 from drsim.simulate.operate import Call, HostFailure, LinkFailure, Maintenance
 from drsim.simulate.operate.happening import Happening, Planner
 from drsim.simulate.operate.operate import Restart
@@ -101,11 +101,11 @@ def parse_happening(text: str, policy: Policy) -> tuple[Happening, ...]:
 
 def _within(policy: Policy, inventory: Inventory) -> Policy:
     """Return what a policy means for a part of the estate: guests that may be nowhere else in it stay."""
-    guests = {word for vm in inventory.vms for word in (vm.name, *(f"tag:{tag}" for tag in vm.tags))}
+    guests = {word for vm in inventory.vms for word in ("*", vm.name, *(f"tag:{tag}" for tag in vm.tags))}
     rules: list[Rule] = []
     for rule in policy.rules:
         vms = tuple(word for word in rule.vms if word in guests)
-        if not vms:
+        if not vms or isinstance(rule, Survive):  # what outlives a loss is a matter of the whole estate
             continue
         if not isinstance(rule, RunOn | NotOn):
             rules.append(replace(rule, vms=vms))

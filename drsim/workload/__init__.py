@@ -1,5 +1,6 @@
 """What guests do: the CPU that they want over time, and how fast they dirty memory, as a curve of unique pages."""
 
+from drsim.workload.ahead import foresee
 from drsim.workload.assume import IDLE_GUEST, dirty_classes
 from drsim.workload.curve import swept_dirty_mib, unique_dirty_mib, unique_dirty_mib_array
 from drsim.workload.daily import Hour, best_hour, by_hour
@@ -21,6 +22,7 @@ __all__ = [
     "dirty_classes",
     "first_pass_mib",
     "fit",
+    "foresee",
     "hot_and_cold",
     "learn",
     "looks",

@@ -216,6 +216,29 @@ def test_evacuate_by_the_command_line(drsim: Run, tmp_path: Path) -> None:
     assert plan.complete == (not left)
 
 
+def test_new_guests_are_placed_and_said_where(drsim: Run, tmp_path: Path) -> None:
+    new, path = tmp_path / "new.json", tmp_path / "plan.json"
+    guests = [{"name": "fresh-1", "vcpus": 2, "memory_mib": 4096}, {"name": "fresh-2", "vcpus": 2, "memory_mib": 8192}]
+    new.write_text(json.dumps({"format": "drsim-inventory", "format_version": 1, "vms": guests}))
+    said = drsim("plan", CLUSTER, POLICY, "--objective", "place", "--new", new, "-o", path)
+    assert said.code == 2
+    plan = read_plan(path)
+    assert [start.vm for start in plan.starts] == ["fresh-1", "fresh-2"]
+    assert all(f"start {start.vm} on {start.host}" in said.out for start in plan.starts)
+    assert plan.objective.newcomers[0].host == ""
+
+
+def test_a_plan_for_the_day_ahead_knows_its_hours(drsim: Run, tmp_path: Path) -> None:
+    estate, series, path = read_inventory(CLUSTER), tmp_path / "demand.csv", tmp_path / "plan.json"
+    rows = [f"{hour * 3600},{vm.name},{vm.cpu_cores}" for hour in range(24) for vm in estate.vms]
+    series.write_text("time_s,vm,cpu_cores\n" + "\n".join(rows) + "\n")
+    words = ("plan", CLUSTER, POLICY, "--demand", series, "--quantile", 0.9, "--parts", 4, "--time-limit", 2)
+    assert drsim(*words, "-o", path).code == 2
+    plan = read_plan(path)
+    assert plan.inventory.parts_ahead == 4
+    assert plan.after.violations == 0
+
+
 @pytest.mark.parametrize("kind", ["inventory", "policy", "plan"])
 def test_schema(drsim: Run, kind: str) -> None:
     schema = json.loads(drsim("schema", kind).out)
@@ -231,6 +254,10 @@ def test_schema(drsim: Run, kind: str) -> None:
         (("plan", CLUSTER, "--objective", "evacuate"), "--host"),
         (("plan", CLUSTER, "--objective", "evacuate", "--host", "h99"), "h99"),
         (("plan", CLUSTER, "--host", "h1"), "--host"),
+        (("plan", CLUSTER, "--objective", "place"), "--new FILE"),
+        (("plan", CLUSTER, "--objective", "repair", "--threshold", "3"), "--threshold"),
+        (("plan", CLUSTER, "--like", "web-1"), "--like"),
+        (("plan", CLUSTER, "--objective", "defragment", "--like", "nobody"), "there is no guest 'nobody'"),
         (("what-if", CLUSTER), "--change"),
         (("what-if", CLUSTER, "--change", "burn:all"), "burn:all"),
         (("operate", CLUSTER, "--happening", "fail:nobody@10:00"), "nobody"),

@@ -15,6 +15,7 @@ from drsim import check
 from drsim.formats import from_frames, read_inventory, read_neutral, read_policy, to_frames, write_inventory
 from drsim.inventory import (
     Datastore,
+    Device,
     Disk,
     Host,
     HostBridge,
@@ -79,9 +80,13 @@ def inventories(draw: st.DrawFn) -> Inventory:
                 HostNic(name=n, rate_mbit_s=10.0, switch=draw(st.sampled_from([None, leaf])))
                 for n in draw(st.sets(words, max_size=2))
             ),
+            cpu_models=draw(tags),
+            numa_nodes=draw(st.integers(1, 8)),
+            devices=tuple(Device(name=n, count=draw(st.integers(1, 9))) for n in draw(st.sets(words, max_size=2))),
         )
         for name in hosts
     )
+    parts = draw(st.integers(0, 3))
     vms = tuple(
         Vm(
             name=name,
@@ -93,6 +98,10 @@ def inventories(draw: st.DrawFn) -> Inventory:
             unmovable_reason=draw(st.one_of(st.none(), texts)),
             disks=(Disk(name="vda", datastore="d", size_mib=draw(amounts)),),
             nics=(VmNic(network="n"),),
+            huge_pages=draw(st.booleans()),
+            numa_nodes=draw(st.none() | st.integers(1, 4)),
+            cpu_ahead_cores=tuple(draw(amounts) for _ in range(parts)),
+            devices=tuple(Device(name=n) for n in draw(st.sets(words, max_size=2))),
             dirty=tuple(
                 PageClass(size_mib=1.5, dirty_rate_mib_s=draw(amounts)) for _ in range(draw(st.integers(0, 2)))
             ),

@@ -1,0 +1,109 @@
+"""Defragment: make room in one piece for further guests of one kind."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drsim import check
+from drsim.inventory import Inventory, Vm
+from drsim.optimize.clock import Budget
+from drsim.optimize.problem import Bools, Floats, Ints
+from drsim.optimize.state import SLACK, State
+from drsim.placement import Placement
+from drsim.policy import Objective, Policy
+from drsim.resources import needs, resources
+
+
+def flavour(inventory: Inventory, objective: Objective) -> Vm | None:
+    """Return the guest that further ones are like: the one named, or the largest by memory; None without guests."""
+    if objective.like is not None:
+        return inventory.vm_by_name[objective.like]
+    running = [vm for vm in inventory.vms if vm.state != "stopped"]
+    return max(running, key=lambda vm: (vm.memory_mib, vm.vcpus, vm.name), default=None)
+
+
+def lost_slots(inventory: Inventory, policy: Policy, objective: Objective, placement: Placement) -> float:
+    """Return how many guests of the flavour have no room in one piece though there is as much in all.
+
+    That there is as much in all is counted resource by resource over all hosts that take guests; it does not change
+    with the placement of what they hold.
+    """
+    one = flavour(inventory, objective)
+    if one is None:
+        return 0.0
+    kinds = resources(inventory)
+    used = check.loads(inventory, placement)
+    hosts = [host for host in inventory.hosts if host.takes_guests]
+    room = np.array([check.rooms(host, policy, kinds) for host in hosts]).reshape(-1, len(kinds))
+    free = room - np.array([used[host.name] for host in hosts]).reshape(-1, len(kinds))
+    need = np.array(needs(one, kinds))
+    whole = _slots(np.maximum(free, 0.0).sum(axis=0)[None], need).sum()
+    most = min(whole, _slots(room, need).sum())
+    return float(most - min(_slots(free, need).sum(), most))
+
+
+def _slots(free: Floats, need: Floats) -> Ints:
+    """Return how many fit on each host."""
+    asked = need > 0.0
+    slots: Ints = np.floor((np.maximum(free[:, asked], 0.0) + SLACK) / need[asked]).min(axis=1, initial=np.inf)
+    return slots.astype(np.int64)
+
+
+def defragment(state: State, one: Vm, budget: Budget, takes: Bools) -> None:
+    """Make room for one more guest of the flavour, again and again, in place.
+
+    Each time the host that lacks the least for one more is helped: guests leave it for hosts where they take no room
+    for one away, those first that free enough alone, then the largest.
+
+    Parameters
+    ----------
+    state : State
+        Starting point; keeps every rule that it keeps.
+    one : Vm
+        The flavour.
+    budget : Budget
+        Asked before each host.
+    takes : array of bool, shape (H,)
+        Hosts that take guests.
+    """
+    need = np.array(needs(one, state.problem.kinds))
+    while not budget.out():
+        free = state.problem.capacity - state.use
+        lack = np.maximum((_slots(free, need) + 1)[:, None] * need - free, 0.0)
+        lack[~takes] = np.inf
+        share = (lack / np.maximum(state.problem.size, 1e-9)).max(axis=1)
+        for host in np.argsort(share, kind="stable").tolist():
+            if np.isfinite(lack[host]).all() and _opened(state, host, lack[host], need):
+                break
+        else:
+            return
+
+
+def _opened(state: State, host: int, lack: Floats, need: Floats) -> bool:
+    """Move guests off a host until what is lacking is free; nothing is done where that does not succeed."""
+    trial, problem = state.copy(), state.problem
+    gone: set[int] = set()
+    while (lack > SLACK).any():
+        units = np.array([unit for unit in trial.on(host).tolist() if unit not in gone], dtype=np.int64)
+        helps = np.minimum(problem.demand[units], lack)[:, lack > SLACK] / lack[lack > SLACK]
+        helps = helps.min(axis=1) if units.size else np.zeros(0)
+        if not units.size or not (helps > 0.0).any():
+            return False
+        enough = helps >= 1.0 - 1e-9
+        order = np.where(enough, problem.data_mib[units], np.where(helps > 0.0, 1e12 / np.maximum(helps, 1e-9), np.inf))
+        unit = int(units[order.argmin()])
+        gone.add(unit)
+        rooms = trial.rooms([unit])[0]
+        free = problem.capacity - trial.use
+        rooms &= _slots(free - problem.demand[unit], need) == _slots(free, need)
+        if not rooms.any():
+            continue
+        rest = ((free - problem.demand[unit]) / np.maximum(problem.size, 1e-9)).min(axis=1)
+        prices = trial.price_row(unit)
+        rooms &= prices <= prices[host] + 1e-9
+        if rooms.any():
+            trial.shift(unit, int(np.where(rooms, rest, np.inf).argmin()))
+            lack = np.maximum(lack - problem.demand[unit], 0.0)
+    for unit in np.flatnonzero(trial.place != state.place).tolist():
+        state.shift(unit, int(trial.place[unit]))
+    return True
