@@ -147,7 +147,7 @@ def ours(given: Case) -> tuple[np.ndarray, float]:
 
 
 def simgrid(program: Path, given: Case, patience_s: float) -> tuple[np.ndarray, float] | None:
-    """Return the same of SimGrid (wall seconds of its ``engine.run()``); None if it does not end, or not in time."""
+    """Return the same of SimGrid (CPU seconds of its ``engine.run()``); None if it does not end, or not in time."""
     rows = zip(given.start_s, given.source, given.target, given.memory_mib, given.dirty_mib_s, strict=True)
     topology = Topology(wired(given))
     lines = {edge: number for number, edge in enumerate(topology.capacity_mbit_s)}
