@@ -106,7 +106,8 @@ class Lab:
             _side_by_side(lambda member: lab._start_host(member, kvm=kvm), topology.hosts)
             guests = tuple(guest for guest in topology.guests if guest.autostart)
             on_step(f"{len(guests)} guests")
-            _side_by_side(lambda guest: lab.boot(guest.name), guests)
+            # A boot is work for one core: more at once would all be late.
+            _side_by_side(lambda guest: lab.boot(guest.name), guests, at_once=max(2, os.cpu_count() or 2))
             lab._write_hosts_files()
         except BaseException:
             lab.down()
@@ -485,10 +486,10 @@ def take_down(folder: Path) -> None:
         root.rmdir()
 
 
-def _side_by_side(do: Callable[[T], None], items: Sequence[T]) -> None:
-    """Do something for each item at once; the first error is raised when all have ended."""
+def _side_by_side(do: Callable[[T], None], items: Sequence[T], *, at_once: int | None = None) -> None:
+    """Do something for the items, all or so many at once; the first error is raised when all have ended."""
     if not items:
         return
-    with ThreadPoolExecutor(len(items)) as pool:
+    with ThreadPoolExecutor(min(at_once or len(items), len(items))) as pool:
         for future in [pool.submit(do, item) for item in items]:
             future.result()
