@@ -67,7 +67,9 @@ def start_host(state: LabState, host: LabHost, save: Callable[[], None], *, kvm:
     save()
     line.shape(control, host.line, hops=2)
     fabric.plug_host(state, host.name)
-    script = config.mounts_script(folder, kvm=kvm) + config.network_script(host.name, own_ip)
+    script = config.mounts_script(folder, kvm=kvm) + config.network_script(
+        host.name, own_ip, tuned=state.topology.tuned
+    )
     script += fabric.host_script(state, host.name)
     namespace.shell(
         [*namespace.inside(group), "nsenter", "-t", str(own.init_pid), "-a"], script, _environment(state, host.name)

@@ -134,6 +134,8 @@ class LabTopology:
         What guests are plugged into.
     tls : bool
         Whether libvirtd of every host listens on TLS as well, and the hosts reach each other over it.
+    tuned : bool
+        Whether the hosts' TCP is set for migrations over long lines; by default as the kernel has it.
     """
 
     name: str = "lab"
@@ -142,6 +144,7 @@ class LabTopology:
     links: tuple[Wan, ...] = ()
     networks: tuple[LabNetwork, ...] = (LabNetwork(name="lan"),)
     tls: bool = False
+    tuned: bool = False
 
     @classmethod
     def simple(

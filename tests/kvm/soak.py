@@ -79,6 +79,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--rate", type=int, default=80, help="MiB/s made dirty")
     parser.add_argument("--rtt", type=float, default=0.0, help="ms")
     parser.add_argument("--aim", type=float, default=240.0, help="downtime limit given to QEMU, ms")
+    parser.add_argument("--tuned", action="store_true", help="TCP of the hosts set for long lines")
     arguments = parser.parse_args(words)
     if NAME in lab_names():
         take_down(labs_root() / NAME)
@@ -89,7 +90,8 @@ def main(words: Sequence[str]) -> int:
         working_set_mib=arguments.working_set,
         dirty_rate_mib_s=arguments.rate,
     )
-    lab = Lab.up(LabTopology(name=NAME, hosts=(LabHost(name="h1"), LabHost(name="h2")), guests=(guest,)))
+    hosts = (LabHost(name="h1"), LabHost(name="h2"))
+    lab = Lab.up(LabTopology(name=NAME, hosts=hosts, guests=(guest,), tuned=arguments.tuned))
     try:
         for host in lab.state.hosts:
             lab.line(host, rtt_ms=arguments.rtt)
