@@ -145,8 +145,10 @@ class Plan:
     @property
     def waves(self) -> tuple[tuple[Move, ...], ...]:
         """Moves by wave."""
-        last = max((move.wave for move in self.moves), default=0)
-        return tuple(tuple(m for m in self.moves if m.wave == number) for number in range(1, last + 1))
+        found: list[list[Move]] = [[] for _ in range(max((move.wave for move in self.moves), default=0))]
+        for move in self.moves:
+            found[move.wave - 1].append(move)
+        return tuple(map(tuple, found))
 
     @property
     def target(self) -> Placement:

@@ -13,7 +13,7 @@ from drsim.optimize.problem import Floats
 from drsim.optimize.state import State
 from drsim.optimize.steps import groups_of_units, in_steps
 
-STEPS_PER_MOVE, FEWEST = 12_000, 200_000
+STEPS_PER_MOVE, FEWEST = 12_000, 800_000
 """Steps of a search for each move that may be made, and at least."""
 
 STEPS_PER_S = 3e6
@@ -26,7 +26,7 @@ evened out at the expense of another; a little more, for what varies less is eve
 PEAK = 0.15
 """Price of the highest load, in the price of the largest variance at the start."""
 
-MEMORY = 0.8
+MEMORY = 1.0
 """Price of moving all memory there is, likewise."""
 
 HOT, COLD = 0.02, 1e-4
