@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from drsim.optimize.engine.alike import alike
 from drsim.optimize.engine.anneal import PATIENCE, anneal
-from drsim.optimize.engine.model import Model, broken, cost, flat, new_state, overfull
+from drsim.optimize.engine.model import Model, bare, broken, cost, flat, new_state, overfull
+from drsim.optimize.engine.roomier import roomier
 from drsim.optimize.engine.search import RECIPES, Found, Recipe, race, search
 
 
@@ -194,3 +195,35 @@ def test_a_recipe_has_sane_defaults() -> None:
     recipe = Recipe()
     assert recipe.hot > recipe.cold > 0.0
     assert recipe.up > 1.0 > recipe.down
+
+
+def test_a_large_unit_goes_where_it_costs_nothing_alone() -> None:
+    demand = np.array([[60.0], [30.0], [40.0]])
+    m = bare(demand, np.array([[100.0], [100.0]]))._replace(
+        safety=np.array([[50.0], [70.0]]), load_price=np.array([1.0])
+    )
+    freed = roomier(m, np.array([0, 1, 1]))
+    assert freed is not None
+    closed, start = freed
+    assert start.tolist() == [1, 1, 1]
+    assert closed.allowed[closed.kind].tolist() == [[False, True], [True, True], [True, True]]
+    assert roomier(m, np.array([1, 0, 0])) is None
+    assert roomier(m._replace(safety=np.full((2, 1), 50.0)), np.array([0, 1, 1])) is None
+
+
+def test_polishing_ends_where_no_single_move_saves_anything() -> None:
+    draw = np.random.default_rng(3)
+    demand = draw.integers(1, 20, (150, 2)).astype(float)
+    home = np.append(draw.integers(0, 6, 150), -1)
+    m = bare(demand, np.full((6, 2), 1000.0))._replace(
+        home=home,
+        safety=np.full((6, 2), np.ceil(demand.sum(axis=0).max() / 5.5)),
+        load_price=np.full(2, 1e6),
+        move_price=draw.integers(1, 9, 150).astype(float),
+    )
+    found = search(m, home[:-1], lambda: 0.0, effort=3_000_000, seed=1, workers=1)
+    assert found.cost < 1e6 < cost(m, new_state(m, home[:-1]))
+    for unit, host in itertools.product(range(150), range(6)):
+        place = found.place.copy()
+        place[unit] = host
+        assert cost(m, new_state(m, place)) >= found.cost

@@ -11,6 +11,7 @@ import numpy as np
 from drsim.optimize.engine.alike import alike
 from drsim.optimize.engine.anneal import PATIENCE, anneal
 from drsim.optimize.engine.model import Floats, Ints, Model, State, broken, cost, new_state, overfull
+from drsim.optimize.engine.roomier import roomier
 
 Gone = Callable[[], float]
 """Share of the time that is gone, 0 to 1."""
@@ -28,8 +29,12 @@ ANNEALED, SETTLED = 0.8, 0.9
 """Shares of the time at which the temperature has fallen, and nothing that is whole is broken again; at which a try
 that is not whole yet may only be mended, or begins anew from a start that was."""
 
-RISE = 5.0
-"""What the last temperature is multiplied with for polishing what is whole; it then falls to a hundredth."""
+RISE, FALL = 5.0, 0.01
+"""What the last temperature is multiplied with for polishing what is whole, and to which part of it it then falls."""
+
+FINE, LEAST = 0.95, 0.02
+"""Share of the time at which it has fallen so far, and then falls on to this part of the price of the cheapest move:
+nothing is left that a single move would save."""
 
 PRESSURE = 1.05
 """What the price of an overrun is multiplied with at each look once the temperature has fallen."""
@@ -165,6 +170,8 @@ RECIPES = (
 def race(model: Model, start: Ints, gone: Gone, *, seed: int = 0, workers: int = 2) -> Found:
     """Look for a cheap placement with the recipe that does best in short tries.
 
+    Where large units are that had better be elsewhere (`roomier`), one of the long tries makes them go.
+
     Parameters
     ----------
     model, start, gone, seed, workers
@@ -185,12 +192,16 @@ def race(model: Model, start: Ints, gone: Gone, *, seed: int = 0, workers: int =
         return one.run(lambda: (gone() - begin) / length)
 
     def long(number: int) -> Found:
-        one = _Try(model, start, kin, RECIPES[order[0 if number < workers - 1 else 1]], np.inf, seed + 100 + number)
+        last = number == workers - 1
+        problem, begin = freed if last and freed is not None else (model, start)
+        recipe = RECIPES[order[1 if last and freed is None else 0]]
+        one = _Try(problem, begin, kin, recipe, np.inf, seed + 100 + number)
         return one.run(lambda: (gone() - RACE) / (1.0 - RACE))
 
     with ThreadPoolExecutor(workers) as pool:
         found = list(pool.map(short, range(len(RECIPES))))
         order = sorted(range(len(RECIPES)), key=lambda number: found[number].rank)
+        freed = roomier(model, found[order[0]].place)
         found += pool.map(long, range(workers))
     return min(found, key=lambda one: one.rank)
 
@@ -205,6 +216,8 @@ class _Try:
         # A short search has fewer looks: at each, prices change the more.
         self.pace = max(LOOKS * self.steps / effort, 1.0)
         self.price = _unit_price(model)
+        cheapest = float(np.min(model.move_price, where=model.move_price > 0.0, initial=np.inf))
+        self.coldest = min(FALL * recipe.cold, LEAST * cheapest / self.price)
         need = np.maximum(model.demand[:-1].mean(axis=0), 1e-12)
         # Where load has a price, what is too much costs no less; elsewhere resources weigh alike.
         price = model.load_price
@@ -223,7 +236,9 @@ class _Try:
             if share > ANNEALED and not strict:
                 strict = share > SETTLED or (wrong == 0 and not (state.full > model.capacity).any())
             if strict:
-                heat *= RISE * (0.01 / RISE) ** ((share - ANNEALED) / (1.0 - ANNEALED))
+                heat = recipe.cold * RISE * (FALL / RISE) ** min((share - ANNEALED) / (FINE - ANNEALED), 1.0)
+                if share > FINE:
+                    heat *= (self.coldest / heat) ** ((share - FINE) / (1.0 - FINE))
             if share > SETTLED and not anew and sound and best is first:
                 state, wrong, anew = new_state(model, self.start), 0, True
             if anew:
