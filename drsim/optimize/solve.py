@@ -41,6 +41,10 @@ SEARCHED = 0.88
 SPARE = 1.5
 """A search for balance is not begun if not even so many times the fewest moves are allowed that any balance takes."""
 
+JUDGED_FROM_S = 1.0
+"""Time limit from which what cannot be had is proven, and what would do is looked for: that takes seconds of its own.
+Who asks for less, as a balancer does every five minutes, wants the best there is at once."""
+
 SMALL = 1200
 """Guests times hosts up to which CP-SAT is given the whole problem."""
 
@@ -108,7 +112,7 @@ def optimize(
         _take_over(then, inventory, begin)
     homeless = mend(then, budget)
     verdict = Verdict()
-    if homeless or _broken_rules(then):
+    if (homeless or _broken_rules(then)) and time_limit_s >= JUDGED_FROM_S:
         verdict = judge(inventory, without_survival(policy), objective, _placement(inventory, then), budget.out)
         if verdict.placement is not None:
             then = _settled(now, inventory, verdict.placement)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 import simpy
 
 from drsim import migration
-from drsim.errors import PlanError, Problem
 from drsim.inventory import Inventory, Vm
 from drsim.migration import DEFAULT, Migration, Options, Parameters, Phase, TracePoint, prediction
 from drsim.plan import Move
@@ -65,14 +64,6 @@ def simulate(
         If a move names a guest, a host or a disk that the inventory does not have, or hosts that nothing joins; or if
         it moves disks on one host.
     """
-    if at_home := next((move for move in moves if move.storage_only), None):
-        raise PlanError(
-            Problem(
-                place=f"move {at_home.id}",
-                expected=f"it moves disks on {at_home.source}; what is played are lines between hosts, not disks.",
-                remedy="Apply such a plan without simulating it; how long it takes is for the disks to say.",
-            )
-        )
     topology = Topology(inventory)
     env = simpy.Environment()
     events: list[Event] = []

@@ -51,8 +51,16 @@ def path_of(inventory: Inventory, topology: Topology, move: Move) -> Path:
     Raises
     ------
     PlanError
-        If the inventory does not have one of its hosts, or nothing joins them.
+        If the inventory does not have one of its hosts, nothing joins them, or it only moves disks on one host.
     """
+    if move.storage_only:
+        raise PlanError(
+            Problem(
+                place=f"move {move.id}",
+                expected=f"it moves disks on {move.source}; what is played are lines between hosts, not disks.",
+                remedy="Apply such a plan without simulating it; how long it takes is for the disks to say.",
+            )
+        )
     for field, host in (("source", move.source), ("target", move.target)):
         if host not in inventory.host_by_name:
             raise PlanError(_stray(move, field, f"there is no host '{host}' in the inventory."))

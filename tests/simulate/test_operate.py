@@ -16,7 +16,7 @@ from drsim.check import inventory_problems, plan_violations
 from drsim.errors import DataError, DrsimError
 from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Link, Network, PageClass, Site, Switch, Vm, VmNic
 from drsim.migration import predict
-from drsim.plan import Move, Plan, Score
+from drsim.plan import Landing, Move, Plan, Score
 from drsim.planner import make_plan
 from drsim.policy import Objective, Policy
 from drsim.simulate.operate import (
@@ -321,6 +321,15 @@ def test_a_move_that_is_not_possible_any_more_is_left_out() -> None:
     assert [one.outcome for one in lived.migrations] == ["refused"]
     assert "takes no guests" in next(one.text for one in lived.incidents if one.kind == "refused")
     assert where(lived, "v1") == "h1"
+
+
+def test_moves_of_disks_on_one_host_are_left_out() -> None:
+    estate = two_sites(guests=1)
+    plan = moving(estate, ("v1", "h1", "h1"))
+    at_home = replace(plan.moves[0], landings=(Landing(disk="vda", datastore="nfs", path="/d"),))
+    lived = operate(estate, steady(estate), happenings=(at(60.0, replace(plan, moves=(at_home,))),))
+    assert [one.outcome for one in lived.migrations] == ["refused"]
+    assert lived.memory_mib[-1].tolist() == [4096.0, 0.0, 0.0, 0.0]
 
 
 def test_a_host_is_empty_for_its_maintenance() -> None:

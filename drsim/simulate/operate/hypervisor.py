@@ -134,6 +134,8 @@ class Hypervisor:
             return f"'{move.vm}' does not run on {move.source} any more"
         if move.vm in self._trips:
             return f"'{move.vm}' is under way already"
+        if move.storage_only:
+            return "it moves disks on one host, and disks are not played"
         if not estate.open[target]:
             return f"{move.target} takes no guests now"
         if not estate.fits(vm, target):
