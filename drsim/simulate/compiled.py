@@ -22,7 +22,11 @@ class Kernel(NamedTuple):
     end: Callable[..., Any]
 
 
-@cache
+def pays(migrations: int) -> bool:
+    """Return whether so many migrations are played faster by the compiled kernel: loading it pays, or it is there."""
+    return migrations >= PAYS_FROM or _compiled.cache_info().currsize > 0
+
+
 def kernel_for(fast: bool) -> Kernel:
     """Return the kernel: the same results either way, to the last bit.
 
@@ -31,8 +35,11 @@ def kernel_for(fast: bool) -> Kernel:
     fast : bool
         Whether to compile it; some seconds the first time, kept on disk from then on.
     """
-    if not fast:
-        return Kernel(kernel.settle, kernel.begin, kernel.end)
+    return _compiled() if fast else Kernel(kernel.settle, kernel.begin, kernel.end)
+
+
+@cache
+def _compiled() -> Kernel:
     from drsim.compiled import compiled
 
     _prepare()

@@ -12,7 +12,7 @@ from drsim.migration import DEFAULT, Migration, Options, Parameters, Phase, Trac
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.carry import Process, carry
-from drsim.simulate.compiled import PAYS_FROM
+from drsim.simulate.compiled import pays
 from drsim.simulate.lines import Lines
 from drsim.simulate.result import Event, EventKind, Simulation
 from drsim.simulate.start import guest_of, path_of, start
@@ -50,7 +50,8 @@ def simulate(
     starts_s : mapping of str to float, optional
         When each move starts, by its id, seconds; in place of waves.
     compiled : bool, optional
-        Whether to load the compiled lines; the results are the same. By default if there are moves enough for it.
+        Whether to use the compiled lines; the results are the same. By default if there are moves enough for it, or
+        they are loaded already.
 
     Returns
     -------
@@ -85,7 +86,7 @@ def simulate(
         topology.capacity_mbit_s,
         parameters.goodput,
         parameters.return_share,
-        fast=len(moves) >= PAYS_FROM if compiled is None else compiled,
+        fast=pays(len(moves)) if compiled is None else compiled,
     )
     starts: dict[str, float] = {}
 
