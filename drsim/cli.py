@@ -214,7 +214,8 @@ def plan(
     else:
         console().print(plan_view(made, all_moves=all_moves))
         if out and made.applyable:
-            console().print(f"Written to {out}. Next: drsim simulate {out}; drsim apply {out}")
+            played = "" if storage_only else f"drsim simulate {out}; "
+            console().print(f"Written to {out}. Next: {played}drsim apply {out}")
     raise typer.Exit(PROPOSED if made.moves or made.starts else NOTHING_TO_DO)
 
 
