@@ -26,8 +26,11 @@ MOST_BYTES = 4 << 20
 """Largest file that is read."""
 
 STATE_FOLDER = "/run/libvirt/storage"
-"""Where libvirt's storage driver notes its active pools, each when it becomes active: the newest is as old as the
-question."""
+"""Where libvirt's storage driver notes its active pools, each when it becomes active: the note about the pool that is
+made for the question is as old as the question."""
+
+READING = "drsim-read-"
+"""How the name of a pool begins that is there for the moment of reading."""
 
 PORTS = (49152, 49215)
 """Range of migration ports, unless qemu.conf says otherwise (docs: migration_port_min, migration_port_max)."""
@@ -79,11 +82,13 @@ def read_files(connection: Any, *, clock_s: Callable[[], float] = time.time) -> 
 def _folder(connection: Any, path: str) -> Iterator[Any]:
     """Open a folder as a pool: that which it is in, or one for the moment."""
     pool = pools_by_path(connection).get(path)
-    if pool is not None:
+    name = f"{READING}{hashlib.sha256(path.encode()).hexdigest()[:12]}"
+    if pool is not None and pool.name() != name:
         pool.refresh(0)
         yield pool
         return
-    name = f"drsim-read-{hashlib.sha256(path.encode()).hexdigest()[:12]}"
+    if pool is not None:  # left by a controller that died while it read
+        pool.destroy()
     text = f"<pool type='dir'><name>{name}</name><target><path>{escape(path)}</path></target></pool>"
     pool = connection.storagePoolCreateXML(text, 0)
     try:
@@ -139,15 +144,18 @@ def _clock(connection: Any, clock_s: Callable[[], float]) -> tuple[float | None,
     began_s = clock_s()
     try:
         with _folder(connection, STATE_FOLDER) as pool:
-            times = [_changed_s(volume.XMLDesc(0)) for volume in pool.listAllVolumes(0)]
-            known = [time_s for time_s in times if time_s is not None]
-            ours = bool(re.match(r"drsim-read-", pool.name()))
+            if not pool.name().startswith(READING):  # somebody's own pool: its note is as old as that
+                return None, 0.0
+            note = f"{pool.name()}.xml"
+            if note not in pool.listVolumes():
+                pool.refresh(0)
+            there_s = _changed_s(pool.storageVolLookupByName(note).XMLDesc(0))
     except load_libvirt().libvirtError:
         return None, 0.0
     ended_s = clock_s()
-    if not known or not ours:
+    if there_s is None:
         return None, 0.0
-    return max(known) - (began_s + ended_s) / 2, (ended_s - began_s) / 2
+    return there_s - (began_s + ended_s) / 2, (ended_s - began_s) / 2
 
 
 def _changed_s(text: str) -> float | None:

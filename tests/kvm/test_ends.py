@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from drsim.transfer import Transfer
 from executor.collect import collect_estate
 from executor.ends import between
 from executor.estate import read_hosts_file
+from executor.hypervisor.libvirt_files import READING, STATE_FOLDER
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
 from executor.lab.lab import Lab
 from executor.refusal import Refusal
@@ -48,8 +50,21 @@ def test_clock_ports_and_certificates_are_read_and_nothing_is_left_behind(lab: L
         assert timedelta(days=29) < certificate.valid_until - datetime.now(UTC) < timedelta(days=31)
     assert refusals(door, TLS) == []
     connection = lab.connection("h2")
-    assert [pool.name() for pool in connection.listAllStoragePools(0) if pool.name().startswith("drsim-read")] == []
+    assert [pool.name() for pool in connection.listAllStoragePools(0) if pool.name().startswith(READING)] == []
     connection.close()
+
+
+def test_what_a_dead_controller_left_behind_does_not_set_the_clock_back(lab: Lab, door: LibvirtKvm) -> None:
+    connection = lab.connection("h2")
+    name = f"{READING}{hashlib.sha256(STATE_FOLDER.encode()).hexdigest()[:12]}"
+    text = f"<pool type='dir'><name>{name}</name><target><path>{STATE_FOLDER}</path></target></pool>"
+    connection.storagePoolCreateXML(text, 0)
+    time.sleep(4.0)  # longer than clocks may differ
+    try:
+        assert refusals(door, TLS) == []
+        assert [pool.name() for pool in connection.listAllStoragePools(0) if pool.name().startswith(READING)] == []
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize(("condition", "text"), [("expired", "expired on"), ("missing", "missing")])
