@@ -214,9 +214,16 @@ class Ruins:
         left: list[Vm] = []
         for vms, need, row in order:
             fits = np.flatnonzero(row & (free >= need - SLACK).all(axis=1))
-            rest = ((free[fits] - need) / scale)[:, need > 0.0].min(axis=1) if fits.size else np.zeros(0)
-            ranked = fits[np.argsort(rest if fullest else -rest, kind="stable")].tolist()
-            host = next((number for number in ranked if not self._barred(vms, number, counts)), None)
+            if not fits.size:
+                left.extend(vms)
+                continue
+            rest = ((free[fits] - need) / scale)[:, need > 0.0].min(axis=1)
+            rest = rest if fullest else -rest
+            first = int(fits[rest.argmin()])
+            host: int | None = first
+            if self._barred(vms, first, counts):
+                ranked = fits[np.argsort(rest, kind="stable")].tolist()
+                host = next((number for number in ranked if not self._barred(vms, number, counts)), None)
             if host is None:
                 left.extend(vms)
                 continue
