@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from drsim.inventory import Name, Vm
+from drsim.inventory import HostBridge, Name, Vm
 from drsim.rules import Apart as Apart
 from drsim.rules import Area as Area
 from drsim.rules import Licence as Licence
@@ -89,6 +89,9 @@ class Wire:
 
     name: Annotated[Name, About("Name of the wire: the network that guests are plugged into from then on.")]
     networks: Annotated[tuple[str, ...], MinLen(1), About("Networks of the inventory.")]
+    bridges: Annotated[
+        tuple[HostBridge, ...], About("Which bridge is the wire's on hosts that have several of them.")
+    ] = ()
     overlay: Annotated[
         Overlay, About("none: they end at their site. vxlan: tunnels carry frames across the borders of sites.")
     ] = "none"

@@ -30,11 +30,29 @@ def _members(inventory: Inventory, wire: Wire) -> list[Network]:
     return [network for network in inventory.networks if network.name in wire.networks]
 
 
+def _bridges(inventory: Inventory, wire: Wire) -> dict[str, tuple[str, ...]]:
+    """Return by host the bridges that may be the wire's there: the one named, or those that it has, best used ones."""
+    named = {each.host: each.bridge for each in wire.bridges}
+    found: dict[str, tuple[str, ...]] = {}
+    for network in _members(inventory, wire):
+        for host in network.hosts:
+            bridge = named.get(host) or network.bridge_on(host)
+            if bridge is not None and bridge not in found.get(host, ()):
+                found[host] = (*found.get(host, ()), bridge)
+    by_name = {network.name: network for network in _members(inventory, wire)}
+    for host, several in found.items():
+        if len(several) > 1:  # where bridges cannot be listed, neighbours are taken to have each other's
+            nets = {nic.network for vm in inventory.vms if vm.host == host for nic in vm.nics}
+            used = tuple(b for b in several if any(by_name[n].bridge_on(host) == b for n in nets if n in by_name))
+            found[host] = used or several
+    return found
+
+
 def _joined(inventory: Inventory, wire: Wire) -> Inventory:
     members = _members(inventory, wire)
     if not members:  # joined before: the inventory is that of a plan
         return inventory
-    bridges = {host: network.bridge_on(host) for network in members for host in network.hosts}
+    bridges = {host: several[0] for host, several in _bridges(inventory, wire).items()}
     first = members[0]
     whole = Network(
         name=wire.name,
@@ -42,9 +60,7 @@ def _joined(inventory: Inventory, wire: Wire) -> Inventory:
         vlan=first.vlan,
         hosts=tuple(host.name for host in inventory.hosts if host.name in bridges),
         exceptions=tuple(
-            HostBridge(host=host, bridge=bridge)
-            for host, bridge in bridges.items()
-            if bridge is not None and bridge != first.bridge
+            HostBridge(host=host, bridge=bridge) for host, bridge in bridges.items() if bridge != first.bridge
         ),
     )
     names = {network.name for network in members}
@@ -93,6 +109,14 @@ def wire_problems(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
                 remedy="Name each network in one wire, and the wire like nothing else.",
             )
         taken |= set(wire.networks)
+        for host, several in _bridges(inventory, wire).items():
+            if len(several) > 1:
+                yield Problem(
+                    place=place,
+                    field="bridges",
+                    expected=f"'{host}' has {' and '.join(several)}: which of them is the wire's is not known.",
+                    remedy=f"Say so: bridges: [{{host: {host}, bridge: {several[0]}}}].",
+                )
         if len({network.vlan for network in members}) > 1:
             yield Problem(
                 place=place,

@@ -233,7 +233,9 @@ def _is_there(plan: Plan, now: Inventory) -> bool:
         replace(vm, disks=now.vm_by_name[vm.name].disks) if vm.name in copied and vm.name in now.vm_by_name else vm
         for vm in reached.vms
     )
-    return not any(change.refuses for change in differences(replace(reached, vms=landed), now))
+    # A folder that its last disk has left is no datastore any more.
+    stores = tuple(store for store in reached.datastores if store.name in now.datastore_by_name)
+    return not any(c.refuses for c in differences(replace(reached, vms=landed, datastores=stores), now))
 
 
 @contextmanager

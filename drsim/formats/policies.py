@@ -124,5 +124,5 @@ def write_policy(policy: Policy, path: str | Path) -> None:
     if policy.storing:
         data["storing"] = [_listed(wish) for wish in policy.storing]
     if policy.wires:
-        data["wires"] = [_listed(wire) for wire in policy.wires]
+        data["wires"] = [{**_listed(wire), "bridges": [asdict(each) for each in wire.bridges]} for wire in policy.wires]
     write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), path)

@@ -84,6 +84,15 @@ def test_a_plan_of_disks_is_carried_out_once(tmp_path: Path) -> None:
     assert apply(wanted(), hypervisor, store, actor="ann").state is RunState.NOTHING
 
 
+def test_a_folder_that_its_last_disk_has_left_is_not_missed(tmp_path: Path) -> None:
+    hypervisor, store = SimulatedHypervisor(stored()), Store(f"sqlite:///{tmp_path / 'runs'}")
+    apply(wanted(), hypervisor, store, actor="ann")
+    now = hypervisor.inventory()
+    kept = tuple(each for each in now.datastores if each.name != "h1:/srv")
+    later = SimulatedHypervisor(replace(now, datastores=kept))
+    assert apply(wanted(), later, store, actor="ann").state is RunState.NOTHING
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_controller_that_died_is_followed_by_one_that_looks(tmp_path: Path, when: Any) -> None:
     url = f"sqlite:///{tmp_path / 'runs'}"

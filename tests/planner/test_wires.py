@@ -10,7 +10,7 @@ import pytest
 from drsim.check import policy_problems, unmovable
 from drsim.errors import PolicyError
 from drsim.formats import read_policy, write_policy
-from drsim.inventory import Host, Inventory, Link, Network, Site, Vm, VmNic
+from drsim.inventory import Host, HostBridge, Inventory, Link, Network, Site, Vm, VmNic
 from drsim.planner import make_plan
 from drsim.policy import Objective, Policy, Storing, Wire
 from drsim.topology import Topology
@@ -88,3 +88,26 @@ def test_a_policy_keeps_its_wires_and_where_disks_land_in_a_file(tmp_path: Path)
     policy = Policy(wires=(LAN, OVERLAY), storing=(Storing(vms=("*",), datastores=("h2:/fast", "h3:/fast")),))
     write_policy(policy, tmp_path / "policy.yaml")
     assert read_policy(tmp_path / "policy.yaml") == policy
+
+
+def test_where_neighbours_are_taken_to_have_both_bridges_what_guests_use_counts() -> None:
+    """libvirt often cannot list bridges: then each host is taken to have those of all."""
+    both = ("p1", "p2")
+    vague = replace(
+        ESTATE,
+        networks=(Network(name="br0", bridge="br0", hosts=both), Network(name="lan7", bridge="lan7", hosts=both)),
+        vms=(
+            Vm(name="g", host="p1", vcpus=1, memory_mib=64, nics=(VmNic(network="br0"),)),
+            Vm(name="h", host="p2", vcpus=1, memory_mib=64, nics=(VmNic(network="lan7"),)),
+        ),
+    )
+    wire = Wire(name="lan", networks=("br0", "lan7"))
+    (lan,) = wired(vague, Policy(wires=(wire,))).networks
+    assert [lan.bridge_on(host) for host in both] == ["br0", "lan7"]
+    unused = replace(vague, vms=vague.vms[:1])
+    (found,) = policy_problems(Policy(wires=(wire,)), unused)
+    assert (found.field, "'p2' has br0 and lan7" in found.expected) == ("bridges", True)
+    named = replace(wire, bridges=(HostBridge(host="p2", bridge="lan7"),))
+    assert policy_problems(Policy(wires=(named,)), unused) == ()
+    (lan,) = wired(unused, Policy(wires=(named,))).networks
+    assert [lan.bridge_on(host) for host in both] == ["br0", "lan7"]
