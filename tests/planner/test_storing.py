@@ -90,7 +90,7 @@ def test_the_checker_finds_a_landing_that_cannot_be() -> None:
         replace(move, landings=()),
     ]
     for each in wrong:
-        assert [v.kind for v in check.plan_violations(replace(plan, moves=(each,)))] in (["target"], ["order"])
+        assert {v.kind for v in check.plan_violations(replace(plan, moves=(each,)))} in ({"target"}, {"order", "disk"})
 
 
 def test_a_policy_that_names_no_such_datastore_is_refused() -> None:
