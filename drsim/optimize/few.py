@@ -23,7 +23,7 @@ STEEP = 1.25
 """The price of a variance goes by this power of what it is at the start, inverse: by the first power none would be
 evened out at the expense of another; a little more, for what varies less is evened out with fewer moves."""
 
-PEAK = 0.15
+PEAK = 0.25
 """Price of the highest load, in the price of the largest variance at the start."""
 
 MEMORY = 1.0

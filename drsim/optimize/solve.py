@@ -188,7 +188,9 @@ def _aims(state: State, wanted: float | None) -> tuple[float, float]:
     """Return the bound of the highest load, and what is sought."""
     bound = _least_peak(state.problem)
     grain = GRAIN * float(np.sqrt(state.hosts / max(state.problem.units, 1)))
-    return bound, max(bound * (1.0 + min(TOLERANCE, grain)), (wanted or 0.0) * (1.0 + SLACK))
+    if wanted is not None:
+        return bound, max(bound, wanted) * (1.0 + SLACK)
+    return bound, bound * (1.0 + min(TOLERANCE, grain))
 
 
 class _Told:

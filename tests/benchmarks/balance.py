@@ -2,7 +2,8 @@
 
 Clusters are drawn, and answers judged, by the independent programs in ``DRSIM_BENCH_DATA/peers``; CPU seconds are those
 of the whole command ``drsim plan``, reading, ordering and predicting included. Where hbal (Debian: ``ganeti-htools``)
-is installed, it is run on a small cluster, and drsim again with as many moves as it made.
+is installed, it is run on small clusters, and drsim again with as many moves as it made. ``DRSIM_PROXLB_PYTHON`` names
+the Python of a virtual environment with proxlb-solver (PyPI); that is then given its 30 s beside 1 s of drsim.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from typing import Any
 
 PEERS = Path(os.environ.get("DRSIM_BENCH_DATA", "")) / "peers"
 DRSIM = Path(sys.executable).with_name("drsim")
+PROXLB = os.environ.get("DRSIM_PROXLB_PYTHON")
 SIZES = ("100x2000@1", "96x8000@2", "96x10000@2", "1000x20000@5", "5000x100000@60")
-HBAL_SIZE = "20x400@1"
+HBAL_SIZES = ("20x400@1", "50x1000@1")
+PROXLB_SIZES = ("10x100@1", "20x400@1", "50x1000@1")
+LOOSE = "1.03"
+"""Load at which memory moved is compared with its bound, too."""
 
 
 def said(*command: str | Path) -> str:
@@ -57,11 +62,23 @@ def plan(cluster: Path, limit_s: float, seed: int, *more: str) -> dict[str, Any]
 def hbal(cluster: Path, limit_s: float, seed: int) -> dict[str, Any]:
     """Run hbal, and drsim with as many moves."""
     begun = resource.getrusage(resource.RUSAGE_CHILDREN)
-    text = said(PEERS / "run_hbal.py", cluster)
+    text = said(PEERS / "run_hbal.py", cluster, "-", "3000")
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     theirs = json.loads(text.splitlines()[-1])
     theirs["cpu_s"] = round(ended.ru_utime - begun.ru_utime, 2)
     return {"hbal": theirs, "drsim": plan(cluster, limit_s, seed, "--max-moves", str(theirs["moves"]))}
+
+
+def proxlb(cluster: Path, limit_s: float, seed: int) -> dict[str, Any]:
+    """Run proxlb-solver for the 30 s that it takes by default, and drsim."""
+    command = [str(PROXLB), PEERS / "run_proxlb.py", cluster, "solver", "global_smart", "30"]
+    begun = resource.getrusage(resource.RUSAGE_CHILDREN)
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    last = text.splitlines()[-1]
+    theirs = json.loads(last) if last.startswith("{") else {"answer": last}
+    theirs["cpu_s"] = round(ended.ru_utime - begun.ru_utime, 2)
+    return {"proxlb-solver": theirs, "drsim": plan(cluster, limit_s, seed)}
 
 
 def main() -> None:
@@ -83,8 +100,11 @@ def main() -> None:
 
         for size in asked.size:
             rows[size] = plan(*drawn(size), asked.seed)
+            rows[f"{size} --aim {LOOSE}"] = plan(*drawn(size), asked.seed, "--aim", LOOSE)
         if shutil.which("hbal"):
-            rows[f"hbal {HBAL_SIZE}"] = hbal(*drawn(HBAL_SIZE), asked.seed)
+            rows |= {f"hbal {size}": hbal(*drawn(size), asked.seed) for size in HBAL_SIZES}
+        if PROXLB:
+            rows |= {f"proxlb-solver {size}": proxlb(*drawn(size), asked.seed) for size in PROXLB_SIZES}
     sys.stdout.write(json.dumps({"seed": asked.seed, "rows": rows}, indent=1) + "\n")
 
 
