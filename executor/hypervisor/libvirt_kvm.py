@@ -156,6 +156,10 @@ class LibvirtKvm:
         except self._libvirt.libvirtError as error:
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
                 return None  # it left between the two questions
+            stuck = error.get_error_code() == self._libvirt.VIR_ERR_OPERATION_TIMEOUT
+            if stuck and (state := plain_state(domain)) != "running":
+                # Its QEMU hangs on a dead connection and answers nobody, but the daemon knows that it does not run.
+                return Sighting(host=host, state=state)
             raise
         return Sighting(host=host, state="incoming" if incoming else state, job=job)
 

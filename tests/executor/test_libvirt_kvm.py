@@ -179,3 +179,25 @@ def test_the_missing_binding_is_a_sentence_with_a_remedy(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "libvirt", None)
     with pytest.raises(HypervisorError, match=r"apt install .*libvirt-dev.*pip install"):
         load_libvirt.__wrapped__()
+
+
+@pytest.mark.parametrize(("state", "seen"), [("paused", ["paused"]), ("running", [])])
+def test_a_guest_whose_qemu_answers_nobody_is_seen_only_if_it_surely_does_not_run(
+    estate: Inventory, monkeypatch: pytest.MonkeyPatch, state: str, seen: list[str]
+) -> None:
+    import libvirt
+
+    from executor.hypervisor import libvirt_kvm
+
+    def stuck(domain: object) -> object:
+        error = libvirt.libvirtError("cannot acquire state change lock")
+        error.err = (libvirt.VIR_ERR_OPERATION_TIMEOUT, 0, "", 0, "", "", "", 0, 0)
+        raise error
+
+    monkeypatch.setattr(libvirt_kvm, "domain_state", stuck)
+    monkeypatch.setattr(libvirt_kvm, "plain_state", lambda domain: state)
+    door = libvirt_kvm.LibvirtKvm(estate)
+    found = door.locate(estate.vms[0])
+    assert [sighting.state for sighting in found.sightings] == seen
+    assert ("h1" in found.unreachable) == (not seen)
+    door.close()
