@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 import numba
@@ -11,12 +13,25 @@ from numba.extending import register_jitable
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def compiled(function: F) -> F:
+def compiled(function: F, *, uses: Sequence[ModuleType] = ()) -> F:
     """Compile a function of numbers and arrays at its first call; the machine code is kept on disk from then on.
 
     Other threads may run while it does. A division by zero gives infinity, as in NumPy.
+
+    Parameters
+    ----------
+    function : callable
+        What to compile.
+    uses : sequence of module
+        Where functions that it calls stand: numba watches its own file only, and would go on with what they were.
     """
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    made = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    kept: Any = getattr(made, "_cache", None)
+    index = Path(getattr(getattr(kept, "_cache_file", None), "_index_path", ""))
+    files = [Path(module.__file__) for module in uses if module.__file__]
+    if files and index.is_file() and index.stat().st_mtime < max(file.stat().st_mtime for file in files):
+        kept.flush()
+    return cast(F, made)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -43,7 +43,8 @@ def _compiled() -> Kernel:
     from drsim.compiled import compiled
 
     _prepare()
-    return Kernel(compiled(kernel.settle), compiled(kernel.begin), compiled(kernel.end))
+    uses = (leg, network)
+    return Kernel(*(compiled(function, uses=uses) for function in (kernel.settle, kernel.begin, kernel.end)))
 
 
 @cache
@@ -55,7 +56,7 @@ def rusher() -> Callable[..., float]:
     model = (curve.exposure, curve.swept_share, dirty.dirtied, dirty.look, dirty.burst, dirty.late, *plain.PARTS)
     for function in (*model, kernel.settle, kernel.begin, kernel.end):
         helper(function)
-    return compiled(rush.rush)
+    return compiled(rush.rush, uses=(curve, dirty, leg, plain, kernel, network))
 
 
 @cache
