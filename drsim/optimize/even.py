@@ -6,71 +6,14 @@ import numpy as np
 
 from drsim.optimize.clock import Budget
 from drsim.optimize.engine.model import Bools, Floats, Ints, Model, flat
-from drsim.optimize.engine.search import Recipe, search
 from drsim.optimize.problem import SPLIT
 from drsim.optimize.state import SLACK, State
 
 MOVE_MIB = 1024.0
 """What a move costs beside its memory, as memory, MiB: connection, switchover and the operator's attention."""
 
-STEPS_PER_UNIT = 5000
-"""Steps after which a search has settled."""
-
-STEPS_PER_S, CACHED = 3e6, 30_000
-"""Steps that fit into a second with ease, so that the count ends it and not the clock: the same input and seed give the
-same placement. With so many units half as many do, for they no longer fit the processor's cache."""
-
 HURRY = 0.3
 """Share of the time limit at its end in which the clock, not the count, says how far the search is."""
-
-HASTE, LEAST_OVER, PER_ROOT_HOSTS = 600.0, 1.2, 0.06
-"""The fewer steps a unit has, the dearer an overrun has to be from the start: price times steps per unit. And the more
-hosts there are, lest one of them be missed: least price, and least price over the square root of the hosts."""
-
-
-def even(
-    state: State,
-    aim: float,
-    budget: Budget,
-    seed: int,
-    *,
-    move_mib: float = MOVE_MIB,
-    share: float = 1.0,
-) -> None:
-    """Bring every host's load below an aim for as little memory moved as can be found, in place.
-
-    Parameters
-    ----------
-    state : State
-        Starting point; no rule is broken that it keeps.
-    aim : float
-        Load that no host should exceed, 1 = mean.
-    budget : Budget
-        Time; the search takes most of what is left.
-    seed : int
-        Seed of the search.
-    move_mib : float
-        What a move costs beside its memory, as memory.
-    share : float
-        Share of the time limit that the search may take.
-    """
-    units = state.problem.units
-    if not units or state.peak() <= aim:
-        return
-    model, start = engine_model(state, aim, move_mib)
-    fits = STEPS_PER_S * budget.limit_s / (1.0 + units / CACHED)
-    effort = min(STEPS_PER_UNIT * units, share * fits)
-    recipe = Recipe(
-        over=float(np.clip(HASTE * units / effort, max(LEAST_OVER, PER_ROOT_HOSTS * np.sqrt(state.hosts)), 20.0)),
-        lawful=True,
-        swaps=0.4,
-        homes=0.4,
-        kins=0.4,
-        focus=0.6,
-    )
-    found = search(model, start, lambda: hurry(budget), effort=effort, seed=seed, workers=1, recipe=recipe)
-    for unit in np.flatnonzero(found.place != start).tolist():
-        state.shift(unit, int(found.place[unit]))
 
 
 def hurry(budget: Budget) -> float:
