@@ -175,8 +175,10 @@ def link_cut(share: float) -> Scenario:
         outcome = scene.at(share, lambda: scene.lab.cut(scene.move.target))
         scene.lab.cut(scene.move.target, cut=False)
         if share > 0.9 and outcome.status == "unknown":
-            # It met the switchover: QEMU of the source hangs on the dead line, and libvirt could not let it run again.
-            return Expected(outcome=outcome, status="unknown", runs_on=None, says=HANDS_OFF)
+            # It met the switchover: QEMU of the source hung on the dead line, stands still, and may run again by now.
+            return Expected(
+                outcome=outcome, status="unknown", runs_on=scene.move.source, says=HANDS_OFF, or_nowhere=True
+            )
         return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source)
 
     return scenario
