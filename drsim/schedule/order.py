@@ -107,7 +107,9 @@ class _Ordering:
                 for vm in self._left:
                     self._unreached[vm] = f"'{vm}' stays: the plan may hold {limit} moves."
                 break
-            dear = [vm for vm in self._left if self._carried_mib(vm) > self._spare_mib]
+            # Without a limit nothing is too dear; thousands of guests need not be asked at every wave.
+            limited = math.isfinite(self._spare_mib)
+            dear = [vm for vm in self._left if self._carried_mib(vm) > self._spare_mib] if limited else []
             for vm in dear:
                 gib = self._policy.limits.max_gib
                 self._unreached[vm] = f"'{vm}' stays: the plan may move {gib:g} GiB of memory."
