@@ -20,7 +20,7 @@ from typing import Literal
 from drsim.inventory import Vm
 from drsim.migration.dirty import Bitmap
 from drsim.migration.guest import load
-from drsim.migration.leg import Leg, net_rate, wait_s
+from drsim.migration.leg import MIRROR_SHARE, Leg, net_rate, wait_s, watched
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
 from drsim.migration.plain import ONE_PAGE_MIB, PATIENCE, SOON_S
@@ -339,24 +339,12 @@ class Migration:
 
     def _memory_leg(self, writes: float) -> Leg:
         p, wire = self._parameters, self._bitmap.wire_mib
-        at_s = min(self._switch_s, self._throttle.next_tick_s)
-        # Two connections share fairly, so the mirror takes no more than half.
-        left, until_s = (1.0 - self._gone) * wire, at_s - self._memory_s
+        until_s = min(self._switch_s, self._throttle.next_tick_s) - self._memory_s
+        leg = Leg((1.0 - self._gone) * wire, writes, MIRROR_SHARE, self._memory_limit, until_s=until_s)
         if p.full_passes:
-            return Leg(left, writes, 0.5, self._memory_limit, until_s=until_s)
-        return Leg(
-            left,
-            writes,
-            0.5,
-            self._memory_limit,
-            self._max_downtime_s * wire / self._bitmap.rest_mib,
-            p.window_s - self._memory_s,
-            self._pass_s,
-            p.turn_s,
-            p.window_s,
-            0.999 * self._rates.cap_mib_s,
-            until_s,
-        )
+            return leg
+        keep_s = self._max_downtime_s * wire / self._bitmap.rest_mib
+        return watched(leg, keep_s, self._memory_s, self._pass_s, 0.999 * self._rates.cap_mib_s, p)
 
     def _turn(self) -> None:
         """Do what is due during memory transfer: post-copy, a look by the timer, or the end of a pass."""

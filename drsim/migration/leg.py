@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from drsim.migration.parameters import Parameters
+
 
 class Leg(NamedTuple):
     """Numbers of one stretch.
@@ -47,6 +49,25 @@ class Leg(NamedTuple):
 
 
 LEFT, WRITES, WRITES_SHARE, MOST, KEEP, READY, PASSED, TURN, CAPPED_TURN, CAPPED, UNTIL = range(11)
+
+
+MIRROR_SHARE = 0.5
+"""Two connections share fairly, so a mirror beside memory takes no more than half."""
+
+
+def watched(
+    leg: Leg, keep_s: float, memory_s: float, pass_s: float, capped_mib_s: float, parameters: Parameters
+) -> Leg:
+    """Return a stretch at which QEMU looks from turn to turn, so many seconds into memory and into its pass."""
+    p = parameters
+    return leg._replace(
+        keep_s=keep_s,
+        ready_s=p.window_s - memory_s,
+        passed_s=pass_s,
+        turn_s=p.turn_s,
+        capped_turn_s=p.window_s,
+        capped_mib_s=capped_mib_s,
+    )
 
 
 def net_rate(leg: tuple[float, ...], rate_mib_s: float) -> float:

@@ -7,9 +7,7 @@ nature ends a guest (its own QEMU is killed), drsim must say so and must not hav
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import sys
 import threading
 import time
@@ -28,9 +26,9 @@ from executor.hypervisor.base import Outcome, Progress
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
 from executor.hypervisor.libvirt_read import is_severed
 from executor.lab.config import LOCAL_FOLDER
-from executor.lab.lab import Lab, take_down
-from executor.lab.state import lab_names, labs_root
+from executor.lab.lab import Lab
 from executor.lab.topology import LabGuest, LabHost, LabTopology
+from tests.kvm.program import play_all
 
 NAME = "faults"
 TOPOLOGY = LabTopology(
@@ -454,31 +452,18 @@ def revive(lab: Lab, guest: str) -> None:
 
 def main(words: Sequence[str]) -> int:
     """Play the scenarios; 0 if each ended as it must."""
-    parser = argparse.ArgumentParser(prog="faults", description=__doc__)
-    parser.add_argument("--only", default="", help="scenarios whose name holds this word")
-    parser.add_argument("--json", type=Path, help="file for the rows")
-    arguments = parser.parse_args(words)
-    if NAME in lab_names():
-        take_down(labs_root() / NAME)
-    rows = []
-    lab = Lab.up(TOPOLOGY)
-    try:
-        for name in SCENARIOS:
-            if arguments.only in name:
-                try:
-                    rows.append(play(lab, name))
-                except LabError as error:  # the next scenario puts its guest back on its feet
-                    rows.append({"scenario": name, "good": False, "error": str(error)})
-                sys.stdout.write(json.dumps(rows[-1]) + "\n")
-                sys.stdout.flush()
-    finally:
-        lab.down()
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    bad = [str(row["scenario"]) for row in rows if not row["good"]]
-    sys.stdout.write(f"{len(rows)} faults, {len(bad)} not as they must be{': ' + ', '.join(bad) if bad else ''}\n")
-    return 1 if bad else 0
+
+    def scene(name: str) -> Callable[[Lab], dict[str, object]]:
+        def played(lab: Lab) -> dict[str, object]:
+            try:
+                return play(lab, name)
+            except LabError as error:  # the next scenario puts its guest back on its feet
+                return {"scenario": name, "good": False, "error": str(error)}
+
+        return played
+
+    scenes = ((name, scene(name)) for name in SCENARIOS)
+    return play_all(words, TOPOLOGY, scenes, label="scenario", what="faults", about=__doc__)
 
 
 if __name__ == "__main__":

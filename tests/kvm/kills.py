@@ -7,12 +7,10 @@ whole, where the record says; nobody who talks to it may have lost anything.
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +22,12 @@ from drsim.transfer import Transfer, Transport
 from executor.collect import collect_estate
 from executor.estate import read_hosts_file
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
-from executor.lab.lab import Lab, take_down
-from executor.lab.state import lab_names, labs_root
+from executor.lab.lab import Lab
 from executor.lab.topology import LabGuest, LabHost, LabTopology
 from executor.lifecycle import MoveState, RunState
 from executor.run import apply, resume
 from executor.store import Store
+from tests.kvm.program import play_all
 
 NAME = "kills"
 TOPOLOGY = LabTopology(
@@ -151,28 +149,12 @@ def play(lab: Lab, transport: Transport, name: str, fuse: int, when: str) -> dic
 
 def main(words: Sequence[str]) -> int:
     """Play all boundaries; 0 if each ended as it must."""
-    parser = argparse.ArgumentParser(prog="kills", description=__doc__)
-    parser.add_argument("--only", default="", help="boundaries whose name holds this word")
-    parser.add_argument("--json", type=Path, help="file for the rows")
-    arguments = parser.parse_args(words)
-    if NAME in lab_names():
-        take_down(labs_root() / NAME)
-    rows = []
-    lab = Lab.up(TOPOLOGY)
-    try:
-        for transport, name, fuse, when in boundaries():
-            if arguments.only in name:
-                rows.append(play(lab, transport, name, fuse, when))
-                sys.stdout.write(json.dumps(rows[-1]) + "\n")
-                sys.stdout.flush()
-    finally:
-        lab.down()
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    bad = [str(row["kill"]) for row in rows if not row["good"]]
-    sys.stdout.write(f"{len(rows)} kills, {len(bad)} not as they must be{': ' + ', '.join(bad) if bad else ''}\n")
-    return 1 if bad else 0
+
+    def scene(transport: Transport, name: str, fuse: int, when: str) -> Callable[[Lab], dict[str, object]]:
+        return lambda lab: play(lab, transport, name, fuse, when)
+
+    scenes = ((boundary[1], scene(*boundary)) for boundary in boundaries())
+    return play_all(words, TOPOLOGY, scenes, label="kill", what="kills", about=__doc__)
 
 
 if __name__ == "__main__":
