@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from drsim.inventory import Host, Inventory, Link
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 DEFAULT_NIC_MBIT_S = 1000.0
 """Rate taken for a host whose cards are not known: gigabit Ethernet, the slowest card still sold in servers."""
@@ -125,9 +129,7 @@ class Topology:
     """
 
     def __init__(self, inventory: Inventory) -> None:
-        self._joined: dict[str, dict[str, Link]] = defaultdict(dict)
-        for link in inventory.links:
-            self._joined[link.a][link.b] = self._joined[link.b][link.a] = link
+        self._links = inventory.links
         self._bonds = {host.name: bonds(host) for host in inventory.hosts}
         self.capacity_mbit_s: dict[str, float] = {}
         for mine in self._bonds.values():
@@ -183,6 +185,8 @@ class Topology:
 
     def _way(self, source: Bond, target: Bond) -> list[Link] | None:
         """Return the lines from switch to switch, from the first to the last; None if there is no way."""
+        if source.node not in self._graph:
+            return None
         if source.node not in self._before:
             self._before[source.node] = self._shortest(source.node)
         before = self._before[source.node]
@@ -192,25 +196,23 @@ class Topology:
         while here != source.node:
             draw, chosen = divmod(draw, len(before[here]))
             there = before[here][chosen]
-            links.append(self._joined[here][there])
+            links.append(self._graph.edges[here, there]["link"])
             here = there
         return links[::-1]
 
     def _shortest(self, start: str) -> dict[str, list[str]]:
         """Return, by each node that is reached from one, those that stand before it on a shortest way."""
-        far_ns, before = {start: 0}, {start: list[str]()}
-        waiting, done = [(0, start)], set[str]()
-        while waiting:
-            ns, here = heapq.heappop(waiting)
-            if here in done:
-                continue
-            done.add(here)
-            for there, link in self._joined[here].items():
-                # Whole numbers: equal ways must be equal however their parts are added up.
-                over = ns + HOP_NS + round(link.way_ms * NS_PER_MS)
-                if over < far_ns.get(there, over + 1):
-                    far_ns[there], before[there] = over, [here]
-                    heapq.heappush(waiting, (over, there))
-                elif over == far_ns[there]:
-                    before[there].append(here)
+        import networkx as nx
+
+        before, _ = nx.dijkstra_predecessor_and_distance(self._graph, start)
         return {node: sorted(those) for node, those in before.items()}
+
+    @cached_property
+    def _graph(self) -> nx.Graph[str]:
+        import networkx as nx
+
+        graph: nx.Graph[str] = nx.Graph()
+        for link in self._links:
+            # Whole numbers: equal ways must be equal however their parts are added up.
+            graph.add_edge(link.a, link.b, weight=HOP_NS + round(link.way_ms * NS_PER_MS), link=link)
+        return graph
