@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ def foresee(
         Parts that the time ahead is divided into.
     method : {"profile", "ets"}
         ``profile``: quantiles of what was measured at that time of all days, for the next day. ``ets``: a forecast by
-        exponential smoothing with a daily season, chosen for each guest by statsforecast (extra ``forecast``).
+        exponential smoothing with a daily season, fitted to each guest by statsmodels (extra ``forecast``).
     horizon_s : float
         For ``ets``: how far ahead, seconds.
 
@@ -61,7 +61,7 @@ def foresee(
     DataError
         If demand is too short.
     DrsimError
-        If a figure makes no sense, or statsforecast is not installed.
+        If a figure makes no sense, or statsmodels is not installed.
     """
     if not 0.0 < quantile < 1.0:
         raise DrsimError(f"quantile {quantile:g}: expected more than 0 and less than 1, e.g. 0.95.")
@@ -99,32 +99,33 @@ def _ets(seen: Floats, step_s: float, quantile: float, parts: int, horizon_s: fl
     if len(seen) < SEASONS * season:
         said = f"it covers {len(seen) * step_s / DAY_S:.2g} days; a forecast needs {SEASONS}."
         raise _short(said, "Give more days, or use the profile.")
-    forecaster, frame = _library(season, seen)
-    level = abs(2.0 * quantile - 1.0) * 100.0
-    said = forecaster.forecast(df=frame, h=steps, level=[level]) if level else forecaster.forecast(df=frame, h=steps)
-    side = "hi" if quantile > 0.5 else "lo"
-    name = next((c for c in said.columns if f"-{side}-" in str(c)), said.columns[-1])
-    values = said.sort_values(["unique_id", "ds"])[name].to_numpy(dtype=np.float64).reshape(seen.shape[1], steps)
+    values = np.array([_forecast(column, season, steps, quantile) for column in seen.T])
     return np.array([block.max(axis=1) for block in np.array_split(values, parts, axis=1)])
 
 
-def _library(season: int, seen: Floats) -> tuple[Any, Any]:
+def _forecast(seen: Floats, season: int, steps: int, quantile: float) -> Floats:
+    """Return the quantile of one guest's demand in each step to come."""
     import pandas as pd
 
     try:
-        from statsforecast import StatsForecast
-        from statsforecast.models import AutoETS
+        from statsmodels.tsa.exponential_smoothing.ets import ETSModel
     except ImportError as error:
-        raise DrsimError("Forecasts need statsforecast: pip install 'drsim[forecast]', or use the profile.") from error
-    samples, guests = seen.shape
-    frame = pd.DataFrame(
-        {
-            "unique_id": np.repeat(np.arange(guests), samples),
-            "ds": np.tile(np.arange(samples), guests),
-            "y": seen.T.reshape(-1),
-        }
+        raise DrsimError("Forecasts need statsmodels: pip install 'drsim[forecast]', or use the profile.") from error
+    if np.ptp(seen) == 0.0:  # nothing varies, so there is nothing to fit
+        return np.full(steps, seen[0])
+    seasonal = "add" if season > 1 else None
+    model = ETSModel(
+        pd.Series(seen),
+        error="add",
+        seasonal=seasonal,
+        seasonal_periods=season if seasonal else None,
+        initialization_method="heuristic",
     )
-    return StatsForecast(models=[AutoETS(season_length=season)], freq=1, n_jobs=1), frame
+    said = model.fit(disp=False).get_prediction(start=len(seen), end=len(seen) + steps - 1)
+    # The interval's ends are symmetric about the mean; at a level of 2 |q - 1/2| one of them is the quantile.
+    ends = np.asarray(said.pred_int(alpha=min(1.0, 2.0 * min(quantile, 1.0 - quantile))), dtype=np.float64)
+    end: Floats = ends[:, 1 if quantile >= 0.5 else 0]
+    return end
 
 
 def _short(said: str, remedy: str) -> DataError:

@@ -86,10 +86,32 @@ def test_what_makes_no_sense_is_refused() -> None:
 
 
 def test_a_forecast_knows_the_time_of_day() -> None:
-    pytest.importorskip("statsforecast", reason="pip install 'drsim[forecast]'")
     inventory = busy("12")
     ahead = foresee(inventory, days(inventory, 4, noise=0.02), parts=2, method="ets", quantile=0.9)
     first, second = (vm.cpu_ahead_cores for vm in ahead.vms)
     assert first[0] == pytest.approx(5.0, rel=0.15)
     assert first[1] == pytest.approx(1.0, rel=0.3)
     assert second[0] < second[1]
+
+
+def test_a_quantile_of_a_forecast_is_its_own_share() -> None:
+    """Of the day that follows about one step in ten lies above what is foreseen at 90 %, half of them at 50 %."""
+    inventory = busy("12")
+    past, later = days(inventory, 6, noise=0.1), days(inventory, 7, noise=0.1)
+    coming = later.cpu_cores[len(past.cpu_cores) :]
+    steps = len(coming)
+    above = {}
+    for quantile in (0.5, 0.9):
+        ahead = foresee(inventory, past, parts=steps, method="ets", quantile=quantile)
+        said = np.array([vm.cpu_ahead_cores for vm in ahead.vms]).T
+        above[quantile] = float((coming > said).mean())
+    assert 0.3 < above[0.5] < 0.7
+    assert 0.02 < above[0.9] < 0.25
+
+
+def test_demand_that_never_varies_goes_on_as_it_is() -> None:
+    inventory = busy("1")
+    flat = days(inventory, 3)
+    flat = replace(flat, cpu_cores=np.full_like(flat.cpu_cores, 1.5))
+    (vm,) = foresee(inventory, flat, parts=4, method="ets").vms
+    assert vm.cpu_ahead_cores == pytest.approx((1.5,) * 4)
