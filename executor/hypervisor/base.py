@@ -154,7 +154,7 @@ class HostFacts:
     certificates : tuple of Certificate
         Those that it uses for migrations; empty if not known.
     rtt_ms : float or None
-        Round-trip time between the controller and it, ms.
+        Round-trip time between the controller and it, ms; None as well where a busy host hides it.
     note : str
         What a person should know, e.g. why it could not be asked.
     """

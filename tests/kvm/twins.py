@@ -176,6 +176,7 @@ def carry_out(plan: Plan, inner: Hypervisor, troubles: Mapping[str, Trouble], fo
     return {
         "run": str(report.state),
         "moves": {move: str(stored.state) for move, stored in store.moves(report.run_id).items()},
+        "reasons": {move: stored.reason for move, stored in store.moves(report.run_id).items()},
         "guests": {vm: [(seen.host, seen.state) for seen in where] for vm, where in sightings.items()},
         "deaths": deaths,
         "seconds": round(time.monotonic() - started, 1),
@@ -215,12 +216,19 @@ def compare(lab: Lab, guests: Sequence[str], count: int, *, at_once: int) -> dic
         harm["repeated"] += seen[guest].repeated
     differ = [key for key in ("run", "moves", "guests", "deaths") if simulated[key] != lived[key]]
     assert isinstance(lived["moves"], dict)
+    assert isinstance(simulated["moves"], dict)
+    assert isinstance(lived["reasons"], dict)
+    apart = {
+        move: {"simulated": simulated["moves"][move], "lab": state, "why": lived["reasons"][move]}
+        for move, state in lived["moves"].items()
+        if state != simulated["moves"][move]
+    }
     return {
         "moves": count,
         "troubles": troubles,
         "states": dict(Counter(lived["moves"].values())),
         "same": not differ,
-        "differ": {key: (simulated[key], lived[key]) for key in differ},
+        "differ": {key: apart if key == "moves" else (simulated[key], lived[key]) for key in differ},
         "deaths": lived["deaths"],
         "harm": dict(harm),
         "lab_s": lived["seconds"],
