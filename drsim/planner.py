@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 
@@ -256,11 +257,24 @@ def _travel(
     def constants(move: Move) -> Parameters:
         return own.get(move.id, parameters)
 
-    moves = tuple(equip(move, guest(move), path(move), policy, constants(move)) for move in moves)
+    crowd = Counter((move.wave, edge) for move in moves for edge in path(move).edges)
+
+    def share_mbit_s(move: Move) -> float:
+        return min(topology.capacity_mbit_s[edge] / crowd[move.wave, edge] for edge in path(move).edges)
+
+    moves = tuple(
+        equip(
+            move, guest(move), path(move), policy, constants(move), min(share_mbit_s(move), path(move).bandwidth_mbit_s)
+        )
+        for move in moves
+    )
     simulation = play()
     hard = {move.id for move in moves if not simulation.predictions[move.id].converges}
-    if hard:  # the whole of the downtime limit for memory, before anything else
-        moves = tuple(replace(move, first_downtime_ms=None) if move.id in hard else move for move in moves)
+    if hard:  # the whole of the downtime limit for memory and of the line, before anything else
+        cap = policy.limits.bandwidth_mbit_s
+        moves = tuple(
+            replace(move, first_downtime_ms=None, bandwidth_mbit_s=cap) if move.id in hard else move for move in moves
+        )
         simulation = play()
         hard = {move.id for move in moves if not simulation.predictions[move.id].converges}
     steps = {

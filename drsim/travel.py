@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from drsim.inventory import Vm
-from drsim.migration import Options, Parameters, choose_mode
+from drsim.migration import Options, Parameters, aim_ms, calm_cap_mbit_s, choose_mode
 from drsim.plan import Move, Prediction
 from drsim.policy import Manner, Policy
 from drsim.topology import Path
@@ -15,9 +16,6 @@ SYNCHRONOUS_RTT_MS = 5.0
 """Round-trip time from which writes to copied disks end on both ends, ms. A mirror in the background comes to rest only
 when nothing is in flight and nothing is dirty (QEMU, block/mirror.c): never, if the guest writes once a round trip."""
 
-LEAST_SHARE = 1 / 3
-"""Smallest share of a guest's downtime limit that is left to its memory, whatever the fixed part takes."""
-
 
 def manner_of(vm: Vm, policy: Policy) -> Manner:
     """Return the first manner of the policy that selects the guest; a plain one if none does."""
@@ -25,17 +23,50 @@ def manner_of(vm: Vm, policy: Policy) -> Manner:
     return next((manner for manner in policy.manners if not names.isdisjoint(manner.vms)), Manner(vms=("*",)))
 
 
-def equip(move: Move, vm: Vm, path: Path, policy: Policy, parameters: Parameters) -> Move:
+def equip(move: Move, vm: Vm, path: Path, policy: Policy, parameters: Parameters, line_mbit_s: float) -> Move:
     """Return the move with the settings that the policy has for its guest.
 
+    Parameters
+    ----------
+    move, vm, path : Move, Vm, Path
+        The move, its guest and what lies between its hosts.
+    policy : Policy
+        Its manners and its cap.
+    parameters : Parameters
+        Constants of the migration model.
+    line_mbit_s : float
+        What it gets of its path beside the other moves, Mbit/s.
+
+    Notes
+    -----
     The hypervisor counts memory only against its downtime limit; what the switchover takes besides is taken off, so
-    that the standstill as a whole keeps what the guest allows.
+    that the standstill as a whole keeps what the guest allows. Where it would not, over a long line, the bandwidth is
+    capped below what the line carries.
     """
     transfer = manner_of(vm, policy).transfer
     if move.copy_disks and path.rtt_ms >= SYNCHRONOUS_RTT_MS:
         transfer = replace(transfer, synchronous_writes=True)
-    fixed_ms = parameters.switchover_ms + parameters.switchover_rtts * path.rtt_ms
-    first_ms = max(LEAST_SHARE * move.max_downtime_ms, move.max_downtime_ms - fixed_ms)
+    options = Options.of(transfer)
+    cap_mbit_s = calm_cap_mbit_s(
+        vm,
+        path,
+        max_downtime_ms=move.max_downtime_ms,
+        line_mbit_s=line_mbit_s,
+        bandwidth_mbit_s=move.bandwidth_mbit_s,
+        copy_disks=move.copy_disks,
+        parameters=parameters,
+        options=options,
+    )
+    if cap_mbit_s is not None and cap_mbit_s < (move.bandwidth_mbit_s or math.inf):
+        move = replace(move, bandwidth_mbit_s=round(cap_mbit_s, 1))
+    first_ms = aim_ms(
+        path,
+        max_downtime_ms=move.max_downtime_ms,
+        bandwidth_mbit_s=move.bandwidth_mbit_s,
+        line_mbit_s=line_mbit_s,
+        parameters=parameters,
+        options=options,
+    )
     return replace(move, transfer=transfer, first_downtime_ms=round(first_ms, 1))
 
 

@@ -18,15 +18,19 @@ from drsim.placement import Placement
 from drsim.plan import Move, Plan
 from executor.ends import ports_of
 from executor.events import EventListener, MoveEnded, MoveProgress, MoveStarted, StopAsked, WaveStarted
-from executor.hypervisor.base import HostFacts, Hypervisor, Outcome, Progress, Whereabouts, judge
+from executor.hypervisor.base import HostFacts, Hypervisor, Line, Outcome, Progress, Whereabouts, judge
 from executor.lease import Holder
 from executor.lifecycle import OPEN_MOVES, MoveState, RunState, run_state
-from executor.preflight import Promised, recheck
+from executor.preflight import Promised, recheck, way_between
 from executor.refusal import Refusal
 from executor.store import Clock, Step, Store
 
 POLL_S = 0.2
 """How long a wish to stop may go unnoticed, seconds."""
+
+LINES_S = 30.0
+"""Time for measuring lines before a wave, seconds; one after the other, as together they would share what they have in
+common. Those that are left then are taken as known."""
 
 BEAT_S = 5.0
 """Interval between signs of life, seconds."""
@@ -173,12 +177,14 @@ class Carrier:
         admitted: list[Move] = []
         refused: list[tuple[Move, str]] = []
         looks, facts = self._observe(ready)
+        lines = self._measure(ready)
         now = self._orders.clock()
         for move, (whereabouts, theirs) in zip(ready, looks, strict=True):
             refusals = recheck(
                 *(move, self._plan, whereabouts, facts[move.target], self._promised(move.target, admitted)),
                 source=facts[move.source],
                 now=now,
+                line=lines[move.source, move.target],
             )
             refusals = (*refusals, *theirs) or self._rules(move, admitted)
             if refusals:
@@ -189,7 +195,15 @@ class Carrier:
         self._record(
             [
                 *(Step(move_id=move.id, state=MoveState.REFUSED, reason=reason) for move, reason in refused),
-                *(Step(move_id=move.id, state=MoveState.STARTED, started_s=now_s) for move in admitted),
+                *(
+                    Step(
+                        move_id=move.id,
+                        state=MoveState.STARTED,
+                        started_s=now_s,
+                        reason=way_between(move, self._plan, lines[move.source, move.target], now),
+                    )
+                    for move in admitted
+                ),
             ]
         )
         for move, reason in refused:
@@ -228,6 +242,18 @@ class Carrier:
             facts = askers.map(ask, hosts)
             looks = askers.map(look, moves)
             return list(looks), dict(zip(hosts, facts, strict=True))
+
+    def _measure(self, moves: Sequence[Move]) -> dict[tuple[str, str], Line]:
+        """Measure the lines of a wave, each once; within a host there is none."""
+        late_s = time.monotonic() + LINES_S
+        found: dict[tuple[str, str], Line] = {}
+        for source, target in dict.fromkeys((move.source, move.target) for move in moves):
+            note = "it stays within its host" if source == target else ""
+            if not note and time.monotonic() > late_s:
+                note = f"others took the {LINES_S:g} s that there are for this"
+            unknown = Line(a=source, b=target, note=note or "it cannot be asked for")
+            found[source, target] = unknown if note else _ask(partial(self._hypervisor.line, source, target), unknown)
+        return found
 
     def _promised(self, target: str, admitted: Sequence[Move]) -> Promised:
         coming = [(move, self._vm(move)) for move in admitted if move.target == target]

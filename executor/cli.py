@@ -24,6 +24,10 @@ from executor.lab.cli import app as lab_app
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 StoreOption = Annotated[str | None, typer.Option(help="SQLAlchemy URL of the record of runs.", envvar="DRSIM_STORE")]
+ShellsOption = Annotated[
+    Path | None,
+    typer.Option("--hosts-file", help="Its 'shell' words let lines be measured before each move; ssh needs none."),
+]
 OnOption = Annotated[str | None, typer.Option("--on", help="libvirt, or simulated:FILE (an inventory, which changes).")]
 
 
@@ -47,15 +51,19 @@ def _store(url: str | None) -> Any:
     return Store(url or Settings().store_url, clock=_now)
 
 
-def _hypervisor(on: str | None, plan: Any) -> Any:
+def _hypervisor(on: str | None, plan: Any, hosts_file: Path | None) -> Any:
     """Open the hypervisor that a command names; libvirt if the plan's hosts have URIs."""
     if on is None and any(host.uri for host in plan.inventory.hosts):
         on = "libvirt"
     kind, _, path = (on or "").partition(":")
     if kind == "libvirt" and not path:
+        from executor.estate import read_hosts_file
         from executor.hypervisor.libvirt_kvm import LibvirtKvm
 
-        return LibvirtKvm(plan.inventory)
+        declared = read_hosts_file(hosts_file).hosts if hosts_file else ()
+        return LibvirtKvm(
+            plan.inventory, shells={each.name: each.shell for each in declared if each.name and each.shell}
+        )
     if kind == "simulated" and path:
         from executor.hypervisor.simulated import SimulatedHypervisor
 
@@ -152,6 +160,7 @@ def apply(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print what would be called, and call nothing.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here, predicted beside actual.")] = None,
+    hosts_file: ShellsOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -173,7 +182,13 @@ def apply(
     with _interruptible() as stop:
         _finish(
             lambda view: carry_out(
-                read, _hypervisor(on, read), _store(store), actor=_actor(), on_event=view, stop=stop, clock=_now
+                read,
+                _hypervisor(on, read, hosts_file),
+                _store(store),
+                actor=_actor(),
+                on_event=view,
+                stop=stop,
+                clock=_now,
             ),
             read,
             report,
@@ -188,6 +203,7 @@ def resume(
     recover: Annotated[
         bool, typer.Option("--recover", help="Bring post-copies that lost their connection to their end.")
     ] = False,
+    hosts_file: ShellsOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -201,7 +217,7 @@ def resume(
         _finish(
             lambda view: go_on(
                 run,
-                _hypervisor(on, plan),
+                _hypervisor(on, plan, hosts_file),
                 records,
                 actor=_actor(),
                 on_event=view,

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from drsim.errors import InventoryError, Problem
 from drsim.inventory import Inventory
 from executor.estate import DeclaredHost, Estate
+from executor.hypervisor.base import Line
 from executor.hypervisor.libvirt_bounded import run_bounded
 from executor.hypervisor.libvirt_connect import check_uri, load_libvirt
 from executor.hypervisor.libvirt_read import read_host
-from executor.lines import Line, measure, with_lines
+from executor.lines import measure, with_lines
 from executor.merge import merge
 
 AT_ONCE = 256

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from drsim.plan import Move
 from drsim.policy import Limits
-from executor.hypervisor.base import HostFacts
+from executor.hypervisor.base import HostFacts, Line
 from executor.hypervisor.certificate import Certificate
 from executor.refusal import Refusal
 
@@ -15,12 +15,22 @@ MAX_SKEW_S = 2.0
 """Largest difference between the clocks of two hosts, seconds: a guest's hardware clock is its host's, and jumps by it;
 hosts that keep time by NTP differ by milliseconds."""
 
+MEASURED = 1.05
+"""A line at the limit is measured a little longer than it is: by a millisecond and this share."""
+
 LEAST_VALID_S = 3600.0
 """For how long a certificate must be valid at least, seconds: what is reconnected is checked anew."""
 
 
 def between(
-    move: Move, source: HostFacts, target: HostFacts, limits: Limits, now: datetime, *, promised_ports: int = 0
+    move: Move,
+    source: HostFacts,
+    target: HostFacts,
+    limits: Limits,
+    now: datetime,
+    *,
+    promised_ports: int = 0,
+    line: Line | None = None,
 ) -> Iterator[Refusal]:
     """Yield what stands between two ends; what neither end could tell is not held against the move.
 
@@ -36,11 +46,14 @@ def between(
         By the controller's clock, timezone-aware.
     promised_ports : int
         Ports of the target that moves admitted a moment before will take.
+    line : Line, optional
+        The way between them, measured just now.
     """
     yield from _clocks(source, target)
     yield from _certificates(move, source, target, now)
     yield from _ports(move, target, promised_ports)
-    yield from _way(source, target, limits)
+    yield from _outgoing(move, source)
+    yield from _way(source, target, limits, line)
 
 
 def ports_of(move: Move) -> int:
@@ -104,8 +117,40 @@ def _ports(move: Move, target: HostFacts, promised: int) -> Iterator[Refusal]:
         )
 
 
-def _way(source: HostFacts, target: HostFacts, limits: Limits) -> Iterator[Refusal]:
-    """Refuse what cannot be within the limit: no way between two hosts is shorter than the difference of two ways."""
+def connections_of(move: Move) -> int:
+    """Return how many connections the source opens for a move: to the target's daemon, for memory, for each disk."""
+    daemon = move.transfer.transport != "direct"
+    if move.transfer.transport == "tunnelled":
+        return int(daemon)
+    return int(daemon) + 1 + move.transfer.parallel_connections + len(move.copy_disks)
+
+
+def _outgoing(move: Move, source: HostFacts) -> Iterator[Refusal]:
+    needed = connections_of(move)
+    if source.outgoing_ports is not None and source.outgoing_ports < needed:
+        yield Refusal(
+            kind="ports",
+            text=f"'{source.host}' has {source.outgoing_ports} ports left to connect from; '{move.vm}' needs {needed}.",
+            remedy="See who holds so many connections there (ss -tan), or widen net.ipv4.ip_local_port_range.",
+        )
+
+
+_LONG_LINE = "See why the line is that long, or allow it: drsim plan --max-rtt MS (max_rtt_ms in the policy)."
+
+
+def _way(source: HostFacts, target: HostFacts, limits: Limits, line: Line | None) -> Iterator[Refusal]:
+    """Refuse what is not within the limit as measured between the hosts; if it was not, what cannot be within it: no
+    way between two hosts is shorter than the difference of two ways.
+    """
+    if line is not None and line.rtt_ms is not None:
+        if line.rtt_ms > MEASURED * limits.max_rtt_ms + 1.0:
+            yield Refusal(
+                kind="line",
+                text=f"From '{source.host}' to '{target.host}' a round trip takes {line.rtt_ms:.0f} ms, measured just "
+                f"now; the limit is {limits.max_rtt_ms:g} ms.",
+                remedy=_LONG_LINE,
+            )
+        return
     if source.rtt_ms is None or target.rtt_ms is None:
         return
     least_ms = abs(source.rtt_ms - target.rtt_ms)
@@ -114,5 +159,5 @@ def _way(source: HostFacts, target: HostFacts, limits: Limits) -> Iterator[Refus
             kind="line",
             text=f"From here '{source.host}' is {source.rtt_ms:.0f} ms away, '{target.host}' {target.rtt_ms:.0f} ms: "
             f"there are at least {least_ms:.0f} ms between them, the limit is {limits.max_rtt_ms:g} ms.",
-            remedy="See why the line is that long, or allow it: drsim plan --max-rtt MS (max_rtt_ms in the policy).",
+            remedy=_LONG_LINE,
         )

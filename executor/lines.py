@@ -15,14 +15,21 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from drsim.inventory import Inventory
 from executor.estate import DeclaredHost, Estate
+from executor.hypervisor.base import Line
 
 SENDING_S = 2.0
 """Time for which a line is filled, seconds; the second half counts, so that TCP has got going."""
+
+SHORTLY_S = 0.4
+"""The same for the look before a move, seconds."""
+
+LEAST_RTTS = 20
+"""Round trips for which a line is filled at least: TCP doubles its rate once in each."""
 
 PATIENCE_S = 15.0
 """Time for one line from start to end, seconds; one that takes longer is not known."""
@@ -46,17 +53,13 @@ peer, _ = server.accept()
 peer.settimeout(8)
 for _ in range(6):
     peer.sendall(peer.recv(8))
-begin, half, count = time.monotonic(), None, 0
-while True:
-    data = peer.recv(1 << 20)
-    if not data:
-        break
-    now = time.monotonic()
-    if half is None and now - begin >= SECONDS / 2:
-        half, count = now, 0
+seen, count = [(time.monotonic(), 0)], 0
+while data := peer.recv(1 << 20):
     count += len(data)
-end = time.monotonic()
-print(count * 8e-6 / (end - half) if half is not None and end > half else 0.0, flush=True)
+    seen.append((time.monotonic(), count))
+end = seen[-1][0]
+half, before = min(seen, key=lambda one: abs(one[0] - (seen[0][0] + end) / 2))
+print((count - before) * 8e-6 / (end - half) if end > half else 0.0, flush=True)
 """
 
 _SEND = """
@@ -69,33 +72,12 @@ for _ in range(6):
     peer.sendall(b"drsim123")
     peer.recv(8)
     best = min(best, time.perf_counter() - begin)
-end, data = time.monotonic() + SECONDS, bytes(1 << 18)
+end, data = time.monotonic() + max(SECONDS, LEAST_RTTS * best), bytes(1 << 18)
 while time.monotonic() < end:
     peer.sendall(data)
 peer.close()
 print(best * 1e3)
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """The way from one host to another.
-
-    Parameters
-    ----------
-    a, b : str
-        From where, to where.
-    rtt_ms, rate_mbit_s : float or None
-        Round-trip time; what one TCP connection carries. None if it was not measured.
-    note : str
-        Why it was not.
-    """
-
-    a: str
-    b: str
-    rtt_ms: float | None = None
-    rate_mbit_s: float | None = None
-    note: str = ""
 
 
 Runner = Callable[[str, str], "subprocess.Popen[str]"]
@@ -130,7 +112,24 @@ def measure(estate: Estate, inventory: Inventory, run: Runner | None = None) -> 
     """
     declared = {host.name or inventory.hosts[i].name: host for i, host in enumerate(estate.hosts)}
     start = run or (lambda name, script: _start(declared[name], script))
-    return tuple(_measure(a, b, address_of(inventory, b), start) for a, b in pairs(inventory))
+    return tuple(_measure(a, b, address_of(inventory, b), start, SENDING_S) for a, b in pairs(inventory))
+
+
+def measure_shortly(source: DeclaredHost, target: DeclaredHost, address: str) -> Line:
+    """Measure the line from one host to another before a move.
+
+    Parameters
+    ----------
+    source, target : DeclaredHost
+        Its ends, with their names.
+    address : str
+        Name or address by which the source reaches the target.
+    """
+    ends = {source.name or "": source, target.name or "": target}
+    if mute := next((host for host in ends.values() if not shell_of(host)), None):
+        return Line(a=source.name or "", b=target.name or "", note=_no_way(mute))
+    start: Runner = lambda name, script: _start(ends[name], script)  # noqa: E731
+    return _measure(source.name or "", target.name or "", address, start, SHORTLY_S)
 
 
 def address_of(inventory: Inventory, host: str) -> str:
@@ -151,19 +150,21 @@ def shell_of(host: DeclaredHost) -> tuple[str, ...]:
     return ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", *port, f"{user}{parts.hostname}")
 
 
+def _no_way(host: DeclaredHost) -> str:
+    return f"no way to run a command there: set 'shell' of {host.name} in the hosts file, e.g. 'ssh root@h1'"
+
+
 def _start(host: DeclaredHost, script: str) -> subprocess.Popen[str]:
     words = shell_of(host)
     if not words:
-        raise OSError(
-            f"no way to run a command there: set 'shell' of {host.name} in the hosts file, e.g. 'ssh root@h1'"
-        )
+        raise OSError(_no_way(host))
     command = f"exec python3 -c {shlex.quote(script)}"
     return subprocess.Popen(
         [*words, command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def _measure(a: str, b: str, address: str, start: Runner) -> Line:
+def _measure(a: str, b: str, address: str, start: Runner, sending_s: float) -> Line:
     running: list[subprocess.Popen[str]] = []
 
     def give_up() -> None:
@@ -174,10 +175,11 @@ def _measure(a: str, b: str, address: str, start: Runner) -> Line:
     late.daemon = True
     late.start()
     try:
-        running.append(start(b, _LISTEN.replace("SECONDS", str(SENDING_S))))
+        running.append(start(b, _LISTEN))
         port = _says(running[0])
         script = _SEND.replace("HOST", json.dumps(address)).replace("PORT", str(int(port)))
-        running.append(start(a, script.replace("SECONDS", str(SENDING_S))))
+        script = script.replace("LEAST_RTTS", str(LEAST_RTTS)).replace("SECONDS", str(sending_s))
+        running.append(start(a, script))
         rtt_ms = float(_says(running[1]))
         return Line(a=a, b=b, rtt_ms=rtt_ms, rate_mbit_s=float(_says(running[0])))
     except (OSError, ValueError) as error:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from drsim.inventory import Host, Vm
+from drsim.migration import DEFAULT, Options, predict
 from drsim.plan import Move, Plan
+from drsim.topology import Topology
 from executor.ends import between
-from executor.hypervisor.base import HostFacts, Whereabouts
+from executor.hypervisor.base import HostFacts, Line, Whereabouts
 from executor.refusal import Refusal
+
+MUCH_LESS = 0.8
+"""A line that carries at least this share of what the plan took needs no second look."""
+
+LEAST_MBIT_S = 0.1
+"""A line on which nothing was carried is taken for this slow, Mbit/s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +43,7 @@ def recheck(
     *,
     source: HostFacts | None = None,
     now: datetime | None = None,
+    line: Line | None = None,
 ) -> tuple[Refusal, ...]:
     """Compare one move with what both ends say now.
 
@@ -54,6 +63,8 @@ def recheck(
         What the source says of itself just now.
     now : datetime, optional
         By the controller's clock, timezone-aware; with both, what must fit between the ends is looked at.
+    line : Line, optional
+        The way from the source to the target, measured just now.
 
     Returns
     -------
@@ -74,7 +85,7 @@ def recheck(
         )
         return tuple(refusals)
     if source is not None and now is not None and source.state != "unknown" and not move.storage_only:
-        refusals += between(move, source, facts, plan.policy.limits, now, promised_ports=promised.ports)
+        refusals += between(move, source, facts, plan.policy.limits, now, promised_ports=promised.ports, line=line)
     if move.storage_only:
         return (*refusals, *_room(move, vm, facts, promised))
     refusals += [
@@ -82,8 +93,54 @@ def recheck(
         *_cpu(vm, plan.inventory.host_by_name[move.source], facts),
         *_networks(vm, move.target, facts),
         *_storage(vm, move, facts, promised),
+        *_rate(vm, move, plan, line),
     ]
     return tuple(refusals)
+
+
+def way_between(move: Move, plan: Plan, line: Line, now: datetime) -> str:
+    """Say in one sentence what lies between the hosts of a move: as measured now, else as known, and how long since."""
+    if line.rtt_ms is not None and line.rate_mbit_s is not None:
+        return f"The line was measured just before: {line.rtt_ms:.1f} ms, {line.rate_mbit_s:.0f} Mbit/s."
+    path = Topology(plan.inventory).path(move.source, move.target)
+    known = "nothing is known of it" if path is None else f"{path.rtt_ms:g} ms, {path.bandwidth_mbit_s:g} Mbit/s"
+    age = _age(plan.inventory.captured_at, now)
+    return f"The line was not measured ({line.note}); the plan's inventory{age} says: {known}."
+
+
+def _age(taken: str | None, now: datetime) -> str:
+    """Return how old what was read at an instant (ISO 8601) is, as a clause; nothing if that is not known."""
+    try:
+        then = datetime.fromisoformat(taken or "")
+    except ValueError:
+        return ""
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return f", {max(0.0, (now - then).total_seconds()) / 60:.0f} min old"
+
+
+def _rate(vm: Vm, move: Move, plan: Plan, line: Line | None) -> Iterator[Refusal]:
+    """Refuse a guest that comes to rest on the line of the plan, but not on the one that is there."""
+    if line is None or line.rate_mbit_s is None or move.prediction is None or not move.prediction.converges:
+        return
+    path = Topology(plan.inventory).path(move.source, move.target)
+    if path is None or line.rate_mbit_s >= MUCH_LESS * DEFAULT.goodput * path.bandwidth_mbit_s:
+        return
+    said = predict(
+        vm,
+        path,
+        max_downtime_ms=move.max_downtime_ms,
+        bandwidth_mbit_s=move.bandwidth_mbit_s,
+        copy_disks=move.copy_disks,
+        rate_mbit_s=max(line.rate_mbit_s / DEFAULT.goodput, LEAST_MBIT_S),
+        options=Options.of(move.transfer, bandwidth_mbit_s=move.bandwidth_mbit_s),
+    )
+    if not said.converges:
+        yield Refusal(
+            kind="line",
+            text=f"From '{move.source}' to '{move.target}' one connection carries {line.rate_mbit_s:.0f} Mbit/s, "
+            f"measured just now; the plan took {path.bandwidth_mbit_s:g} Mbit/s. '{vm.name}' would not come to rest.",
+            remedy="See what slows the line down or fills it, then resume; or collect anew and make a new plan.",
+        )
 
 
 def _guest(move: Move, whereabouts: Whereabouts) -> Iterator[Refusal]:

@@ -2,7 +2,7 @@
 
 from drsim.migration.automaton import Migration, Phase
 from drsim.migration.calibration import Calibration, calibrate
-from drsim.migration.choose import Choice, choose_mode, converging_rate_mbit_s
+from drsim.migration.choose import Choice, aim_ms, calm_cap_mbit_s, choose_mode, converging_rate_mbit_s
 from drsim.migration.disks import copied_disks
 from drsim.migration.estimate import Costs, Guests, estimate
 from drsim.migration.groups import group_keys
@@ -36,7 +36,9 @@ __all__ = [
     "Parameters",
     "Phase",
     "TracePoint",
+    "aim_ms",
     "calibrate",
+    "calm_cap_mbit_s",
     "choose_mode",
     "converging_rate_mbit_s",
     "copied_disks",

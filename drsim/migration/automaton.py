@@ -25,7 +25,7 @@ from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
 from drsim.migration.plain import ONE_PAGE_MIB, PATIENCE, SOON_S
 from drsim.migration.postcopy import Pull, blackout_s, missing_pages, pull, silence_s, waking_s
-from drsim.migration.rates import joining, rates, slow_start_s
+from drsim.migration.rates import joining, rates, slow_start_s, still_rtts
 from drsim.migration.throttle import Throttle
 from drsim.topology import Path
 from drsim.units import PAGE_BYTES
@@ -175,7 +175,7 @@ class Migration:
             *(self._left_s, self._first_rate, self._later_rate, limits.line_mib_s, limits.stream_mib_s),
             *(limits.cap_mib_s, self._max_downtime_s, bitmap.wire_mib, bitmap.other_mib, bitmap.other_wire),
             *(self._load.data_wire, bitmap.chunks),
-            *(p.switchover_ms / 1e3 + p.switchover_rtts * limits.rtt_s + joining_s, queued_s),
+            *(p.switchover_ms / 1e3 + still_rtts(limits, p) * limits.rtt_s + joining_s, queued_s),
             p.confirm_s + p.confirm_rtts * limits.rtt_s,
             *(p.window_s, p.turn_s, p.stop_lag_ms / 1e3, p.device_mib, float(p.most_passes), float(p.full_passes)),
             p.stop_pages * ONE_PAGE_MIB,
@@ -475,10 +475,11 @@ class Migration:
             self.downtime_s += float(waking_s(rtt_s, p))
         else:
             joining_s, queued_s = joining(self._rates, p, self._options)
-            self._left_s = p.switchover_ms / 1e3 + p.switchover_rtts * rtt_s + joining_s
+            rtts = still_rtts(self._rates, p)
+            self._left_s = p.switchover_ms / 1e3 + rtts * rtt_s + joining_s
             self.downtime_s += queued_s  # it stopped that much earlier than its data was out
             own_s = max(0.0, p.switchover_ms - p.libvirt_ms) / 1e3 + joining_s + queued_s
-            self.qemu_downtime_s += own_s + min(p.qemu_rtts, p.switchover_rtts) * rtt_s
+            self.qemu_downtime_s += own_s + min(p.qemu_rtts, rtts) * rtt_s
 
     def _arrived(self) -> None:
         """All memory has followed: what the guest went through meanwhile."""

@@ -264,7 +264,7 @@ def estimate(
         memory_s, last_rest, last_rate, handover_s = memory_s[on], last_rest[on], last_rate[on], handover_s[on]
 
     waking = np.where(pulled, waking_s(rtt, p), 0.0)
-    still, queued = p.switchover_ms / 1e3 + p.switchover_rtts * rtt, np.zeros(n)
+    still, queued = p.switchover_ms / 1e3 + still_rtts(cap, stream, p) * rtt, np.zeros(n)
     if options.parallel_connections:
         still = still + p.multifd_rtts * rtt
         queued = np.where(pulled, 0.0, p.multifd_queue_mib * options.channels / stream)
@@ -283,6 +283,12 @@ def estimate(
 
 def _column(value: ArrayLike, n: int) -> Floats:
     return np.broadcast_to(np.asarray(value, dtype=np.float64), (n,))
+
+
+def still_rtts(cap: Floats, stream: Floats, p: Parameters) -> Floats:
+    """`drsim.migration.rates.still_rtts`."""
+    empty = cap <= p.empty_share * stream
+    return np.maximum(0.0, p.switchover_rtts - np.where(empty, p.socket_rtts, 0.0))
 
 
 def tcp_limit(rtt: Floats, loss: Floats, p: Parameters) -> Floats:

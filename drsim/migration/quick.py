@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drsim.errors import PlanError, Problem
-from drsim.migration.estimate import Costs, Guests, copy_disks, slow_start, tcp_limit
+from drsim.migration.estimate import Costs, Guests, copy_disks, slow_start, still_rtts, tcp_limit
 from drsim.migration.guest import wire_of_data
 from drsim.migration.options import PLAIN
 from drsim.migration.parameters import DEFAULT, Parameters
@@ -181,7 +181,7 @@ def _block(
 
     late = (size - dirty) * np.where(ordered, 0.0, -np.expm1(-writes_s * (p.stop_lag_ms / 1e3)))
     left = wire + late.sum(axis=0) * wire_of + p.device_mib + writes * p.mirror_lag_s
-    downtime = left / stream + p.switchover_ms / 1e3 + p.switchover_rtts * rtt
+    downtime = left / stream + p.switchover_ms / 1e3 + still_rtts(cap, stream, p) * rtt
     return Costs(
         total_time_s=time + memory_s + downtime + p.confirm_s + p.confirm_rtts * rtt,
         downtime_ms=downtime * 1e3,

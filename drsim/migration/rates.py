@@ -104,6 +104,12 @@ def sender_mbit_s(parameters: Parameters, options: Options) -> float:
     return min(options.channels / time_s, limit)
 
 
+def still_rtts(limits: Rates, parameters: Parameters) -> float:
+    """Return the round trips of the standstill; fewer where a cap keeps the socket empty."""
+    empty = limits.cap_mib_s <= parameters.empty_share * limits.stream_mib_s
+    return max(0.0, parameters.switchover_rtts - (parameters.socket_rtts if empty else 0.0))
+
+
 def joining(limits: Rates, parameters: Parameters, options: Options) -> tuple[float, float]:
     """Return how long joining the channels of multifd takes, and sending what they were said to have sent, seconds."""
     if not options.parallel_connections:

@@ -151,6 +151,8 @@ class HostFacts:
         By how much that may be wrong, seconds.
     free_ports : int or None
         Ports of its migration range on which nobody listens.
+    outgoing_ports : int or None
+        Ports from which it can still connect to others.
     certificates : tuple of Certificate
         Those that it uses for migrations; empty if not known.
     rtt_ms : float or None
@@ -171,8 +173,30 @@ class HostFacts:
     clock_ahead_s: float | None = None
     clock_error_s: float = 0.0
     free_ports: int | None = None
+    outgoing_ports: int | None = None
     certificates: tuple[Certificate, ...] = ()
     rtt_ms: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """The way from one host to another.
+
+    Parameters
+    ----------
+    a, b : str
+        From where, to where.
+    rtt_ms, rate_mbit_s : float or None
+        Round-trip time; what one TCP connection carries. None if it was not measured.
+    note : str
+        Why it was not.
+    """
+
+    a: str
+    b: str
+    rtt_ms: float | None = None
+    rate_mbit_s: float | None = None
     note: str = ""
 
 
@@ -199,6 +223,10 @@ class Hypervisor(Protocol):
 
     def facts(self, host: str) -> HostFacts:
         """Ask one host about itself, now; one that does not answer is in state ``unknown`` with the cause as note."""
+        ...
+
+    def line(self, source: str, target: str) -> Line:
+        """Measure the way between two hosts, now and shortly; if that cannot be done, the line says why."""
         ...
 
     def objections(self, move: Move, vm: Vm) -> tuple[Refusal, ...]:

@@ -67,6 +67,7 @@ def host_facts(connection: Any, inventory: Inventory, host: str, files: Readings
         clock_ahead_s=files.clock_ahead_s,
         clock_error_s=files.clock_error_s,
         free_ports=files.free_ports,
+        outgoing_ports=files.outgoing_ports,
         certificates=files.certificates,
         rtt_ms=round_trip_ms(connection),
         note="" if bridges is not None else "libvirt there cannot list bridges; taken from the inventory.",

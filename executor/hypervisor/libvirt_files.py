@@ -13,7 +13,7 @@ import posixpath
 import re
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
@@ -48,6 +48,8 @@ class Readings:
         By how much that may be wrong: half the time that the question took.
     free_ports : int or None
         Ports of its migration range on which nobody listens.
+    outgoing_ports : int or None
+        Ports from which it can still connect to others: those of its range that no connection and no listener holds.
     certificates : tuple of Certificate
         What its QEMU shows as server and as client; empty if not known.
     """
@@ -55,6 +57,7 @@ class Readings:
     clock_ahead_s: float | None = None
     clock_error_s: float = 0.0
     free_ports: int | None = None
+    outgoing_ports: int | None = None
     certificates: tuple[Certificate, ...] = ()
 
 
@@ -70,10 +73,13 @@ def read_files(connection: Any, *, clock_s: Callable[[], float] = time.time) -> 
     """
     settings = _settings(connection)
     ahead_s, error_s = _clock(connection, clock_s)
+    tables = [_read(connection, f"/proc/self/net/{file}") for file in ("tcp", "tcp6")]
+    texts = [table.decode("ascii", errors="replace") for table in tables if table is not None]
     return Readings(
         clock_ahead_s=ahead_s,
         clock_error_s=error_s,
-        free_ports=_free_ports(connection, settings),
+        free_ports=_free_ports(texts, settings) if len(texts) == len(tables) else None,
+        outgoing_ports=_outgoing_ports(connection, texts) if len(texts) == len(tables) else None,
         certificates=_certificates(connection, settings),
     )
 
@@ -164,19 +170,38 @@ def _changed_s(text: str) -> float | None:
     return None if word is None else float(word)
 
 
+_LISTENING, _CLOSED = "0A", "06"
+"""States of a socket in the kernel's table (include/net/tcp_states.h); one that only waits for stragglers of a closed
+connection (``TIME_WAIT``) does not keep its port from others."""
+
+
 def listening(table: str) -> set[int]:
     """Return the ports on which somebody listens, from the text of ``/proc/net/tcp`` or ``tcp6``."""
-    rows = (line.split() for line in table.splitlines()[1:])
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A"}
+    return {port for port, state in _sockets(table) if state == _LISTENING}
 
 
-def _free_ports(connection: Any, settings: dict[str, str]) -> int | None:
-    taken: set[int] = set()
-    for file in ("tcp", "tcp6"):
-        table = _read(connection, f"/proc/self/net/{file}")
-        if table is None:
-            return None
-        taken |= listening(table.decode("ascii", errors="replace"))
+def held(table: str) -> set[int]:
+    """Return the ports that listeners and connections hold, from the same text."""
+    return {port for port, state in _sockets(table) if state != _CLOSED}
+
+
+def _sockets(table: str) -> Iterator[tuple[int, str]]:
+    for row in (line.split() for line in table.splitlines()[1:]):
+        if len(row) > 3:
+            yield int(row[1].rpartition(":")[2], 16), row[3]
+
+
+def _outgoing_ports(connection: Any, tables: Sequence[str]) -> int | None:
+    text = (_read(connection, "/proc/sys/net/ipv4/ip_local_port_range") or b"").decode("ascii", errors="replace")
+    match text.split():
+        case [first, last] if first.isdecimal() and last.isdecimal():
+            taken = set().union(*map(held, tables))
+            return sum(port not in taken for port in range(int(first), int(last) + 1))
+    return None
+
+
+def _free_ports(tables: Sequence[str], settings: dict[str, str]) -> int | None:
+    taken = set().union(*map(listening, tables))
     try:
         first = int(settings.get("migration_port_min", PORTS[0]))
         last = int(settings.get("migration_port_max", PORTS[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +19,7 @@ from executor.collect import collect_estate
 from executor.estate import estate_of
 from executor.hypervisor.base import (
     HostFacts,
+    Line,
     Outcome,
     Progress,
     ProgressListener,
@@ -39,6 +40,7 @@ from executor.hypervisor.libvirt_relocate import cancel, disk_places, look, size
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
 from executor.hypervisor.libvirt_target import target_xml
 from executor.hypervisor.libvirt_volumes import make_volumes, volumes_of
+from executor.lines import address_of, measure_shortly
 from executor.refusal import Refusal
 from executor.steer import Sight, Steering
 
@@ -71,6 +73,8 @@ class LibvirtKvm:
         Hosts with `uri` (for this process) and `peer_uri` (for the source's libvirtd).
     clock : callable
         Gives the present time, timezone-aware; stamps inventories.
+    shells : mapping of str to str
+        Words that, with a script behind them, run it on a host (`DeclaredHost.shell`), where its URI is not one of ssh.
 
     Raises
     ------
@@ -78,10 +82,20 @@ class LibvirtKvm:
         If libvirt's Python binding is missing, a URI carries a password, or no host has a URI.
     """
 
-    def __init__(self, inventory: Inventory, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        shells: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = "libvirt"
         self._inventory = inventory
         self._clock = clock
+        self._declared = {
+            host.name or "": replace(host, shell=(shells or {}).get(host.name or ""))
+            for host in estate_of(inventory).hosts
+        }
         self._libvirt = load_libvirt()
         self._reading = {host.name: threading.Lock() for host in inventory.hosts}
         self._connections = Connections({host.name: host.uri for host in inventory.hosts if host.uri})
@@ -184,6 +198,10 @@ class LibvirtKvm:
         with self._reading[host]:  # two pools of one folder exclude each other
             files = read_files(connection)
         return host_facts(connection, self._inventory, host, files)
+
+    def line(self, source: str, target: str) -> Line:
+        """Measure the way between two hosts; see `Hypervisor.line`."""
+        return measure_shortly(self._declared[source], self._declared[target], address_of(self._inventory, target))
 
     def objections(self, move: Move, vm: Vm) -> tuple[Refusal, ...]:
         """Ask both ends what they have against a move; see `Hypervisor.objections`."""

@@ -18,7 +18,7 @@ from drsim.migration import DEFAULT, Migration, Options, Parameters
 from drsim.plan import Move
 from drsim.topology import Topology
 from drsim.transfer import contradictions
-from executor.hypervisor.base import HostFacts, Outcome, ProgressListener, Sighting, Whereabouts, judge
+from executor.hypervisor.base import HostFacts, Line, Outcome, ProgressListener, Sighting, Whereabouts, judge
 from executor.hypervisor.faults import (
     Break,
     ControllerKilled,
@@ -124,6 +124,14 @@ class SimulatedHypervisor:
         """Refuse what no hypervisor could do; see `Hypervisor.objections`."""
         wrong = contradictions(move.transfer, copies_disks=bool(move.copy_disks))
         return tuple(Refusal(kind="transfer", text=f"Move {move.id}:", remedy=f"{text}.") for text in wrong)
+
+    def line(self, source: str, target: str) -> Line:
+        """Say what the inventory has between two hosts now; see `Hypervisor.line`."""
+        with self._world.lock:
+            path = Topology(self.inventory()).path(source, target)
+        if path is None:
+            return Line(a=source, b=target, note="no links join them")
+        return Line(a=source, b=target, rtt_ms=path.rtt_ms, rate_mbit_s=path.bandwidth_mbit_s)
 
     def facts(self, host: str) -> HostFacts:
         """Say what a host holds now."""

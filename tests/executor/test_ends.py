@@ -12,8 +12,8 @@ import pytest
 from drsim.plan import Prediction
 from drsim.policy import Limits
 from drsim.transfer import Transfer
-from executor.ends import between, ports_of
-from executor.hypervisor.base import HostFacts
+from executor.ends import between, connections_of, ports_of
+from executor.hypervisor.base import HostFacts, Line
 from executor.hypervisor.certificate import Certificate, validity
 from executor.preflight import Promised, recheck
 from tests.executor.estates import moves, plan
@@ -137,3 +137,26 @@ def test_dates_are_read_as_openssl_reads_them(tmp_path: Path, key: tuple[str, ..
 @pytest.mark.parametrize("text", [b"", b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", b"\xff\x00"])
 def test_what_is_no_certificate_has_no_dates(text: bytes) -> None:
     assert validity(text) is None
+
+
+def test_a_line_measured_between_the_hosts_counts_more_than_what_can_be_told_from_here() -> None:
+    far = replace(SOURCE, rtt_ms=130.0)
+    near = Line(a="h2", b="h4", rtt_ms=3.0, rate_mbit_s=900.0)
+    assert list(between(MOVE, far, TARGET, Limits(), NOW, line=near)) == []
+    assert list(between(MOVE, SOURCE, TARGET, Limits(), NOW, line=replace(near, rtt_ms=101.0))) == []  # it is 100
+    (refusal,) = between(MOVE, SOURCE, TARGET, Limits(), NOW, line=replace(near, rtt_ms=111.0))
+    assert (refusal.kind, "a round trip takes 111 ms, measured just now" in refusal.text) == ("line", True)
+    assert list(between(MOVE, SOURCE, TARGET, Limits(max_rtt_ms=150.0), NOW, line=replace(near, rtt_ms=111.0))) == []
+    unknown = Line(a="h2", b="h4", note="no shell")
+    assert [r.kind for r in between(MOVE, far, TARGET, Limits(), NOW, line=unknown)] == ["line"]
+
+
+def test_a_source_must_have_ports_left_to_connect_from() -> None:
+    direct = replace(MOVE, transfer=Transfer(transport="direct"))
+    tunnel = replace(MOVE, transfer=Transfer(transport="tunnelled"), copy_disks=("vda",))
+    many = replace(MOVE, transfer=Transfer(parallel_connections=4), copy_disks=("vda", "vdb"))
+    assert [connections_of(move) for move in (MOVE, direct, tunnel, many)] == [2, 1, 1, 8]
+    short = replace(SOURCE, outgoing_ports=7)
+    assert list(between(MOVE, short, TARGET, Limits(), NOW)) == []
+    (refusal,) = between(many, short, TARGET, Limits(), NOW)
+    assert (refusal.kind, "7 ports left to connect from" in refusal.text) == ("ports", True)

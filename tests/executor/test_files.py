@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed: make kvm")
 
-from executor.hypervisor.libvirt_files import listening, settings_of
+from executor.hypervisor.libvirt_files import held, listening, settings_of
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 00000000:C000 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
@@ -17,6 +17,11 @@ TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when re
 
 def test_only_who_listens_takes_a_port() -> None:
     assert listening(TABLE) == {49152, 49215}  # 49153 is one end of a connection
+
+
+def test_a_connection_holds_its_port_until_it_is_closed() -> None:
+    assert held(TABLE) == {49152, 49153, 49215}
+    assert held(TABLE.replace(" 01 ", " 06 ")) == {49152, 49215}
 
 
 def test_settings_are_read_and_passwords_are_not() -> None:

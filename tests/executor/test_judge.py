@@ -76,7 +76,7 @@ FORBIDDEN = ("destroy", "shutdown", "reboot", "undefine", "suspend", "create", "
 def test_the_protocol_has_no_verb_that_starts_or_stops_a_guest() -> None:
     verbs = {name for name in vars(Hypervisor) if not name.startswith("_")}
     assert verbs == {
-        *("inventory", "locate", "facts", "objections", "migrate", "watch", "recover", "abort", "close"),
+        *("inventory", "locate", "facts", "line", "objections", "migrate", "watch", "recover", "abort", "close"),
     }
 
 

@@ -13,7 +13,8 @@ from drsim.inventory import Host, HostNic, Inventory, Link, Site
 from drsim.topology import Topology
 from executor import lines
 from executor.estate import DeclaredHost, Estate
-from executor.lines import Line, measure, pairs, shell_of, with_lines
+from executor.hypervisor.base import Line
+from executor.lines import measure, measure_shortly, pairs, shell_of, with_lines
 
 
 def host(name: str, site: str, state: str = "up") -> Host:
@@ -83,3 +84,13 @@ def test_a_shell_is_declared_or_is_that_of_the_uri() -> None:
     assert shell_of(DeclaredHost(uri="qemu:///system", shell="nsenter -t 7 -a -- sh -c")) == (
         *("nsenter", "-t", "7", "-a", "--", "sh", "-c"),
     )
+
+
+def test_the_short_look_takes_hosts_by_their_shells_and_says_what_it_needs() -> None:
+    ends = [DeclaredHost(name=name, uri="qemu:///system", shell="sh -c") for name in ("p1", "p2")]
+    line = measure_shortly(*ends, "127.0.0.1")
+    assert (line.a, line.b, line.note) == ("p1", "p2", "")
+    assert 0.0 < (line.rtt_ms or 0.0) < 100.0
+    assert (line.rate_mbit_s or 0.0) > 50.0
+    mute = measure_shortly(ends[0], replace(ends[1], shell=None), "127.0.0.1")
+    assert (mute.rtt_ms, "set 'shell' of p2" in mute.note) == (None, True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from drsim.inventory import Inventory, PageClass
 from drsim.policy import Limits, Policy
 from executor.drift import differences
-from executor.hypervisor.base import HostFacts, Sighting, Whereabouts
-from executor.preflight import Promised, recheck
+from executor.hypervisor.base import HostFacts, Line, Sighting, Whereabouts
+from executor.preflight import Promised, recheck, way_between
 from tests.executor.estates import estate, moves, plan
 
 MOVE = moves()[0]  # c, 6144 MiB, from h2 to h4
@@ -124,3 +125,24 @@ def test_differences(now: Inventory, text: str | None, refuses: bool) -> None:
         (change,) = changes
         assert text in change.text
         assert change.refuses is refuses
+
+
+def test_a_line_that_became_too_slow_for_the_guest_refuses_its_move() -> None:
+    whole = plan()
+    move = whole.moves[0]  # dirties 20 MiB/s, planned over 1000 Mbit/s
+    line = Line(a="h2", b="h4", rtt_ms=10.0, rate_mbit_s=900.0)
+    for enough in (line, replace(line, rate_mbit_s=500.0), replace(line, rate_mbit_s=None)):
+        assert recheck(move, whole, HERE, FACTS, line=enough) == ()
+    for short in (60.0, 0.0):
+        (refusal,) = recheck(move, whole, HERE, FACTS, line=replace(line, rate_mbit_s=short))
+        assert (refusal.kind, "would not come to rest" in refusal.text) == ("line", True)
+
+
+def test_what_is_known_of_a_line_is_said_with_its_age() -> None:
+    now = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+    measured = Line(a="h2", b="h4", rtt_ms=10.2, rate_mbit_s=900.0)
+    assert way_between(MOVE, plan(), measured, now) == "The line was measured just before: 10.2 ms, 900 Mbit/s."
+    unknown = Line(a="h2", b="h4", note="no shell")
+    old = replace(estate(), captured_at="2026-11-25T11:30:00+00:00")
+    said = way_between(MOVE, plan(old), unknown, now)
+    assert said == "The line was not measured (no shell); the plan's inventory, 30 min old says: 10 ms, 1000 Mbit/s."

@@ -32,23 +32,29 @@ def _ignore(progress: Progress) -> None:
     pass
 
 
-def soak(lab: Lab, count: int, *, aim_ms: float) -> dict[str, object]:
+def soak(lab: Lab, count: int, *, aim_ms: float, cap_mbit_s: float | None = None) -> dict[str, object]:
     """Move the guest `count` times and return what was seen."""
     inventory = read(lab)
     door, vm = LibvirtKvm(inventory), inventory.vm_by_name["g"]
     totals: list[float] = []
     gaps: list[float] = []
+    stood: list[float] = []
+    stayed: list[str] = []
     harm = {"broken": 0, "lost": 0, "repeated": 0, "bad_pages": 0, "bad_blocks": 0, "not_moved": 0}
     here, there = "h1", "h2"
     with lab.probe(["g"]) as probe:
         for number in range(count):
-            move = Move(id=f"s{number}", vm="g", source=here, target=there, reason="soak", first_downtime_ms=aim_ms)
+            move = Move(
+                id=f"s{number}", vm="g", source=here, target=there, reason="soak", first_downtime_ms=aim_ms,
+                bandwidth_mbit_s=cap_mbit_s,
+            )  # fmt: skip
             probe.reset()
             outcome = door.migrate(move, Vm(name="g", host=here, vcpus=1, memory_mib=256, uuid=vm.uuid), _ignore)
             time.sleep(QUIET_S)
             view = probe.report()["g"]
             totals.append(outcome.total_time_s or 0.0)
             gaps.append(view.tcp_gap_ms)
+            stood.append(outcome.downtime_ms or 0.0)
             harm["not_moved"] += outcome.status != "moved"
             harm["broken"] += view.broken
             harm["lost"] += view.lost
@@ -58,14 +64,18 @@ def soak(lab: Lab, count: int, *, aim_ms: float) -> dict[str, object]:
                     verdict = control.verify()
                 harm["bad_pages"] += verdict.bad_pages
                 harm["bad_blocks"] += verdict.bad_blocks
-            if outcome.status == "moved":
+            if outcome.status != "moved":
+                stayed.append(f"{number}, {view.tcp_gap_ms:.0f} ms: {outcome.status}, {outcome.reason}")
+            else:
                 here, there = there, here
     door.close()
     return {
         "migrations": count,
         **harm,
+        "stayed": stayed,
         "total_s": {"median": round(statistics.median(totals), 3), "worst": round(max(totals), 3)},
         "tcp_gap_ms": {"median": round(statistics.median(gaps), 1), "worst": round(max(gaps), 1)},
+        "downtime_ms": {"median": round(statistics.median(stood), 1), "worst": round(max(stood), 1)},
         "load_average": round(os.getloadavg()[0], 2),
         "cores": os.cpu_count(),
     }
@@ -79,10 +89,12 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--rate", type=int, default=80, help="MiB/s made dirty")
     parser.add_argument("--rtt", type=float, default=0.0, help="ms")
     parser.add_argument("--aim", type=float, default=240.0, help="downtime limit given to QEMU, ms")
+    parser.add_argument("--cap", type=float, help="bandwidth given to QEMU, Mbit/s")
+    parser.add_argument("--name", default=NAME, help="of the lab; several may run side by side")
     parser.add_argument("--tuned", action="store_true", help="TCP of the hosts set for long lines")
     arguments = parser.parse_args(words)
-    if NAME in lab_names():
-        take_down(labs_root() / NAME)
+    if arguments.name in lab_names():
+        take_down(labs_root() / arguments.name)
     guest = LabGuest(
         name="g",
         host="h1",
@@ -91,11 +103,11 @@ def main(words: Sequence[str]) -> int:
         dirty_rate_mib_s=arguments.rate,
     )
     hosts = (LabHost(name="h1"), LabHost(name="h2"))
-    lab = Lab.up(LabTopology(name=NAME, hosts=hosts, guests=(guest,), tuned=arguments.tuned))
+    lab = Lab.up(LabTopology(name=arguments.name, hosts=hosts, guests=(guest,), tuned=arguments.tuned))
     try:
         for host in lab.state.hosts:
             lab.line(host, rtt_ms=arguments.rtt)
-        result = soak(lab, arguments.count, aim_ms=arguments.aim)
+        result = soak(lab, arguments.count, aim_ms=arguments.aim, cap_mbit_s=arguments.cap)
     finally:
         lab.down()
     sys.stdout.write(json.dumps(result) + "\n")

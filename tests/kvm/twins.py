@@ -24,6 +24,7 @@ from drsim.plan import Move, Plan, Score
 from executor.hypervisor.base import (
     HostFacts,
     Hypervisor,
+    Line,
     Outcome,
     Progress,
     ProgressListener,
@@ -67,6 +68,9 @@ class Troubled:
 
     def locate(self, vm: Vm) -> Whereabouts:
         return self._inner.locate(vm)
+
+    def line(self, source: str, target: str) -> Line:
+        return self._inner.line(source, target)
 
     def facts(self, host: str) -> HostFacts:
         return self._inner.facts(host)

@@ -10,11 +10,14 @@ import pytest
 from drsim.check import policy_problems
 from drsim.formats import read_policy, write_policy
 from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Link, PageClass, Site, Vm
-from drsim.plan import Plan
+from drsim.migration import DEFAULT, predict
+from drsim.migration.choose import LEAST_SHARE
+from drsim.plan import Move, Plan
 from drsim.planner import make_plan
 from drsim.policy import Limits, Manner, Objective, Policy
+from drsim.topology import Path, Topology
 from drsim.transfer import Transfer
-from drsim.travel import LEAST_SHARE, manner_of
+from drsim.travel import equip, manner_of
 
 
 def estate(*guests: Vm, rtt_ms: float = 0.0) -> Inventory:
@@ -72,9 +75,13 @@ def test_why_a_rung_was_taken_stands_in_the_notes() -> None:
 
 
 def test_the_fixed_part_of_the_standstill_is_taken_off_the_limit() -> None:
-    near, far = (evacuate(estate(guest("calm"), rtt_ms=rtt)).moves[0] for rtt in (0.0, 100.0))
+    near, far, tight = (
+        evacuate(estate(guest("calm", max_downtime_ms=limit), rtt_ms=rtt)).moves[0]
+        for limit, rtt in ((300.0, 0.0), (300.0, 100.0), (150.0, 100.0))
+    )
     assert 200.0 < near.aim_downtime_ms < near.max_downtime_ms == 300.0
-    assert far.aim_downtime_ms == pytest.approx(LEAST_SHARE * 300.0, abs=0.1)
+    assert far.aim_downtime_ms == pytest.approx(300.0 - 40.0 - 1.5 * 100.0)  # capped: its socket is empty
+    assert tight.aim_downtime_ms == pytest.approx(LEAST_SHARE * 150.0, abs=0.1)
 
 
 @pytest.mark.parametrize(("rtt_ms", "synchronous"), [(1.0, False), (20.0, True)])
@@ -108,3 +115,34 @@ def test_manners_that_cannot_be_are_named_with_a_way_out() -> None:
     ]
     assert "parallel_connections" in found[1].remedy
     assert policy_problems(Policy(manners=(replace(bad[1], transfer=Transfer()),)), estate(HOT)) == ()
+
+
+def test_over_a_long_line_a_cap_keeps_the_standstill_within_what_the_guest_allows() -> None:
+    small = replace(guest("calm"), memory_mib=256, dirty=(PageClass(size_mib=32.0, dirty_rate_mib_s=2.0),))
+    near, far = (evacuate(estate(small, rtt_ms=rtt)).moves[0] for rtt in (1.0, 100.0))
+    assert near.bandwidth_mbit_s is None
+    assert far.bandwidth_mbit_s is not None
+    assert far.prediction is not None
+    assert far.prediction.downtime_ms <= far.max_downtime_ms
+    full = predict(small, Path(edges=(), bandwidth_mbit_s=1000.0, rtt_ms=100.0, loss=0.0), max_downtime_ms=300.0,
+                   bandwidth_mbit_s=None)  # fmt: skip
+    assert full.downtime_ms > far.max_downtime_ms
+    assert far.prediction.total_time_s <= 2.0 * full.total_time_s
+
+
+def test_moves_that_share_a_long_line_share_the_cap_and_a_hot_guest_gets_all_of_it() -> None:
+    few = replace(guest("a"), memory_mib=256, dirty=(PageClass(size_mib=32.0, dirty_rate_mib_s=0.5),))
+    line = Topology(estate(rtt_ms=20.0)).path("a", "b")
+    assert line is not None
+    caps = [
+        equip(
+            Move(id="m", vm="a", source="a", target="b", reason="", max_downtime_ms=100.0), few, line, Policy(),
+            DEFAULT, share,
+        ).bandwidth_mbit_s
+        for share in (1000.0, 500.0)
+    ]  # fmt: skip
+    assert caps[0] is not None
+    assert caps[1] == pytest.approx(caps[0] / 2, abs=0.1)
+    hot = replace(few, dirty=(PageClass(size_mib=200.0, dirty_rate_mib_s=80.0),))
+    move = Move(id="m", vm="a", source="a", target="b", reason="", max_downtime_ms=100.0)
+    assert equip(move, hot, line, Policy(), DEFAULT, 1000.0).bandwidth_mbit_s is None
