@@ -13,6 +13,7 @@ from drsim.units import MIB, PAGE_BYTES
 from executor.hypervisor.base import Outcome
 from executor.hypervisor.libvirt_domain import parse_domain
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
+from executor.lab import monitor
 from executor.lab.guest import Verdict
 from executor.lab.lab import Lab
 from executor.lab.probe import GuestView, Probe
@@ -41,6 +42,8 @@ class Observation:
         What the guest found in its memory and on its disks afterwards.
     load_average : float
         Of the machine over one minute, just before.
+    qemu_downtime_ms : float or None
+        Standstill as QEMU told its libvirtd; None if the lab keeps no log of that.
     kind, qemu, libvirt : str
         ``kvm`` or ``qemu`` (emulation); versions.
     """
@@ -52,6 +55,7 @@ class Observation:
     view: GuestView
     verdict: Verdict
     load_average: float
+    qemu_downtime_ms: float | None
     kind: str
     qemu: str
     libvirt: str
@@ -92,6 +96,9 @@ def observe(
     vm = door.inventory().vm_by_name[guest]
     move = move_from(vm)
     load_average = os.getloadavg()[0]
+    logged = lab.state.topology.monitor_log
+    if logged:
+        lab.run(move.source, monitor.FORGET)
     probe.reset()
     started = time.monotonic()
     outcome = door.migrate(move, vm, lambda progress: None)
@@ -115,6 +122,7 @@ def observe(
         view=view,
         verdict=verdict,
         load_average=round(load_average, 2),
+        qemu_downtime_ms=monitor.qemu_downtime_ms(lab.run(move.source, monitor.READ)) if logged else None,
         kind=kind,
         qemu=qemu,
         libvirt=libvirt,

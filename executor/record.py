@@ -227,6 +227,7 @@ class _Session:
             "reason": seen.outcome.reason,
             "total_time_s": seen.outcome.total_time_s,
             "downtime_ms": seen.outcome.downtime_ms,
+            "qemu_downtime_ms": seen.qemu_downtime_ms,
             "sent_mib": seen.outcome.sent_mib,
             "zero_mib": seen.outcome.zero_mib,
             "rounds": seen.outcome.rounds,

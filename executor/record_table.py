@@ -46,6 +46,7 @@ COLUMNS: dict[str, About] = {
     "reason": About("Why it did not move."),
     "total_time_s": About("Whole migration as libvirt measured it.", "s"),
     "downtime_ms": About("Standstill as libvirt measured it.", "ms"),
+    "qemu_downtime_ms": About("Standstill as QEMU on the source measured it.", "ms"),
     "tcp_gap_ms": About("Longest silence that a TCP client saw.", "ms"),
     "udp_gap_ms": About("Longest silence that a UDP client saw.", "ms"),
     "sent_mib": About("Memory traffic.", "MiB"),

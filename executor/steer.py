@@ -17,8 +17,9 @@ STALLED_PASSES = 12
 """Passes in a row, at the last rung, none of which left less than the best before, until a migration is given up,
 if they took `STALLED_S` at least: passes of an idle line are short, and bursts of a guest pass."""
 
-SILENT_S = 40.0
-"""Time without a byte sent until a migration is given up, seconds: QEMU itself waits for TCP, a quarter of an hour."""
+SILENT_S = 20.0
+"""Time without a byte sent until a migration is given up, seconds: QEMU itself waits for TCP, a quarter of an hour, and
+libvirt's daemons miss each other after half a minute."""
 
 SHRINK = 0.9
 """A pass counts as shorter if it leaves less than this share of the best before it."""

@@ -93,6 +93,7 @@ def _observation(row: dict[str, Any]) -> Observation:
         options=Options.of(transfer, bandwidth_mbit_s=cap),
         total_time_s=known("wall_s", known("total_time_s")),
         downtime_ms=known("downtime_ms"),
+        qemu_downtime_ms=known("qemu_downtime_ms"),
         sent_mib=known("sent_mib"),
         client_gap_ms=known("tcp_gap_ms"),
         cell="/".join(str(row.get(name)) for name in CELL),

@@ -45,6 +45,8 @@ class Observation:
         How it travelled.
     total_time_s, downtime_ms, sent_mib, client_gap_ms : float or None
         Whole call; standstill as libvirt measured it; traffic; longest silence that a client saw. None: not measured.
+    qemu_downtime_ms : float or None
+        Standstill as QEMU measured it; compared, but nothing is tuned on it.
     cell : str
         Migrations under the same conditions share it; they are never split between tuning and testing.
     groups : tuple of str
@@ -63,6 +65,7 @@ class Observation:
     downtime_ms: float | None = None
     sent_mib: float | None = None
     client_gap_ms: float | None = None
+    qemu_downtime_ms: float | None = None
     cell: str = ""
     groups: tuple[str, ...] = ()
     at: str | None = None

@@ -21,6 +21,9 @@ BANDS = {
 }
 """Fields of a prediction that hold the band of each measure."""
 
+COMPARED = (*MEASURES, "qemu_downtime_ms")
+"""What is compared: what is tuned on and has a band, and QEMU's own figure of the downtime, which has none."""
+
 
 def scorecard(observations: Sequence[Observation], calibration: Calibration) -> pd.DataFrame:
     """Return predicted beside actual, a row for each migration and measure.
@@ -35,9 +38,9 @@ def scorecard(observations: Sequence[Observation], calibration: Calibration) -> 
     Returns
     -------
     DataFrame
-        Columns: ``at`` (when, or None), ``guest``, ``cell``, ``measure`` (one of `MEASURES`, with its unit),
+        Columns: ``at`` (when, or None), ``guest``, ``cell``, ``measure`` (one of `COMPARED`, with its unit),
         ``predicted``, ``actual``, ``error_share`` (predicted over actual less 1), ``low``, ``high`` (90 % band),
-        ``covered``, ``in_range``; in the order of time where it is known.
+        ``covered`` (NaN without a band), ``in_range``; in the order of time where it is known.
     """
     import pandas as pd
 
@@ -46,11 +49,11 @@ def scorecard(observations: Sequence[Observation], calibration: Calibration) -> 
         banded = calibration.with_bands(
             said, one.vm, one.path, max_downtime_ms=one.max_downtime_ms, bandwidth_mbit_s=one.bandwidth_mbit_s
         )
-        for measure in MEASURES:
+        for measure in COMPARED:
             actual, predicted = getattr(one, measure), getattr(said, measure)
             if actual is None or predicted is None:
                 continue
-            low, high = (getattr(banded, field) for field in BANDS[measure])
+            low, high = (getattr(banded, field) for field in BANDS[measure]) if measure in BANDS else (np.nan, np.nan)
             rows.append(
                 {
                     "at": one.at,
@@ -62,7 +65,7 @@ def scorecard(observations: Sequence[Observation], calibration: Calibration) -> 
                     "error_share": predicted / actual - 1.0 if actual else np.nan,
                     "low": low,
                     "high": high,
-                    "covered": low <= actual <= high,
+                    "covered": low <= actual <= high if measure in BANDS else np.nan,
                     "in_range": banded.in_range,
                 }
             )

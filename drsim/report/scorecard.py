@@ -14,6 +14,7 @@ from drsim.report.text import percent
 NAMES = {
     "total_time_s": "total time",
     "downtime_ms": "downtime",
+    "qemu_downtime_ms": "downtime as QEMU has it",
     "sent_mib": "traffic",
     "client_gap_ms": "a client's silence",
 }
@@ -56,8 +57,10 @@ def draw_scorecard(card: pd.DataFrame, *, window: int = 20) -> Figure:
         whole = summary(part).iloc[0]
         title = (
             f"{NAMES.get(measure, measure)}: median error {percent(float(whole['median']))}, "
-            f"bias {percent(float(whole['bias']))}, {percent(float(whole['coverage']))} within their bands"
+            f"bias {percent(float(whole['bias']))}"
         )
+        if np.isfinite(whole["coverage"]):
+            title += f", {percent(float(whole['coverage']))} within their bands"
         ax.set_title(title, loc="left", fontsize=SMALL + 1, color=INK, fontweight="bold")
         ax.set_ylabel("error, share")
     axes[-1].set_xlabel("migration, in the order of time")

@@ -75,3 +75,25 @@ def run_bounded(
             if late_at.pop(name, None) is not None:
                 results[name] = result
     return {name: results[name] for name in tasks}
+
+
+class Call:
+    """A blocking call in a thread of its own; what it returned or raised is kept."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.error: Exception | None = None
+        self._done = threading.Event()
+
+        def run() -> None:
+            try:
+                function()
+            except Exception as error:
+                self.error = error
+            finally:
+                self._done.set()
+
+        threading.Thread(target=run, name="drsim migration", daemon=True).start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether it has ended, after at most `timeout_s` seconds."""
+        return self._done.wait(timeout_s)

@@ -28,7 +28,7 @@ from executor.hypervisor.base import (
     Whereabouts,
     judge,
 )
-from executor.hypervisor.libvirt_bounded import Failed, run_bounded
+from executor.hypervisor.libvirt_bounded import Call, Failed, run_bounded
 from executor.hypervisor.libvirt_connect import OPEN_TIMEOUT_S, Connections, load_libvirt, message
 from executor.hypervisor.libvirt_facts import host_facts
 from executor.hypervisor.libvirt_files import read_files
@@ -52,6 +52,10 @@ LOOK_TIMEOUT_S = OPEN_TIMEOUT_S + 20.0
 
 GLANCE_S = 5.0
 """Time for one look at somebody else's migration, seconds."""
+
+HUNG_S = 45.0
+"""How long a QEMU may answer nobody before its migration is no longer waited for, seconds. One whose line died while it
+wrote the last of a stopped guest hears nobody until TCP gives up (``net.ipv4.tcp_retries2``), up to fifteen minutes."""
 
 SETTLE_S = 15.0
 """How long an unclear picture may last after a migration before it is reported as unknown, seconds. libvirtd on the
@@ -237,10 +241,12 @@ class LibvirtKvm:
         poll_s = POLL_S / 4 if move.transfer.may_postcopy else POLL_S
         began = time.monotonic()
         # A QEMU whose connection has died may answer nobody; that must not keep us from hearing the call's end.
-        glance = _Call(look_and_steer)
+        glance, glanced = Call(look_and_steer), time.monotonic()
         while not call.wait(poll_s):
             if glance.wait(0.0):
-                glance = _Call(look_and_steer)
+                glance, glanced = Call(look_and_steer), time.monotonic()
+            elif time.monotonic() - glanced > HUNG_S:
+                return self._left_hanging(move, vm)
         wall_s = time.monotonic() - began
         # The call tells why, the looking tells what: an error may be raised after the guest has moved.
         cause = given_up[0] if given_up else ("" if call.error is None else message(call.error))
@@ -249,7 +255,16 @@ class LibvirtKvm:
             outcome = replace(outcome, total_time_s=wall_s, **({} if not last else _counted(last[0])))
         return outcome
 
-    def _begin(self, move: Move, vm: Vm, steering: Steering) -> tuple[_Call, Any]:
+    def _left_hanging(self, move: Move, vm: Vm) -> Outcome:
+        """Say what is known of a migration whose QEMU answers nobody; nothing is done about it."""
+        text = (
+            f"QEMU of '{vm.name}' on {move.source} has answered nobody for {HUNG_S:g} s while it was migrated. drsim "
+            "keeps its hands off. If the line died just as the guest stood still, it runs again there once the line "
+            "has healed or TCP has given it up (net.ipv4.tcp_retries2 of the host); resume the run then."
+        )
+        return Outcome(status="unknown", reason=f"{text} Seen meanwhile: {judge(move, self._look(vm)).text}")
+
+    def _begin(self, move: Move, vm: Vm, steering: Steering) -> tuple[Call, Any]:
         """Start the migration; raise what keeps it from starting."""
         if wrong := contradictions(move.transfer, copies_disks=bool(move.copy_disks)):
             raise HypervisorError("; ".join(wrong))
@@ -276,8 +291,8 @@ class LibvirtKvm:
             domain.migrateSetMaxDowntime(round(steering.downtime_ms))
         if move.transfer.transport == "direct":
             peer = self._connections.get(move.target)
-            return _Call(lambda: domain.migrate3(peer, parameters, flags)), domain
-        return _Call(lambda: domain.migrateToURI3(peer_uri, parameters, flags)), domain
+            return Call(lambda: domain.migrate3(peer, parameters, flags)), domain
+        return Call(lambda: domain.migrateToURI3(peer_uri, parameters, flags)), domain
 
     def _relocate(self, move: Move, vm: Vm, on_progress: ProgressListener, *, begin: bool) -> Outcome:
         """Move disks of a guest on its host, or go on with what a dead controller began."""
@@ -467,25 +482,3 @@ class LibvirtKvm:
 def _counted(last: Progress) -> dict[str, Any]:
     """Return the figures of an outcome as far as the last look at a migration tells them."""
     return {"sent_mib": last.sent_mib, "rounds": last.rounds}
-
-
-class _Call:
-    """A blocking call in a thread of its own; what it returned or raised is kept."""
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        self.error: Exception | None = None
-        self._done = threading.Event()
-
-        def run() -> None:
-            try:
-                function()
-            except Exception as error:
-                self.error = error
-            finally:
-                self._done.set()
-
-        threading.Thread(target=run, name="drsim migration", daemon=True).start()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Return whether it has ended, after at most `timeout_s` seconds."""
-        return self._done.wait(timeout_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from executor.lab.monitor import FILTERS
 from executor.lab.topology import LabTopology
 
 KEEPALIVE_S, KEEPALIVE_COUNT = 5, 5
@@ -46,7 +47,7 @@ VXLAN_MTU = 1450
 """What is left of 1500 bytes within a tunnel."""
 
 
-def libvirtd_conf(uuid: str, *, tls: bool) -> str:
+def libvirtd_conf(uuid: str, *, tls: bool, monitor_log: bool = False) -> str:
     """Configure the daemon: TCP for its peers on a network that nobody else is on, a unix socket for the controller.
 
     Parameters
@@ -56,7 +57,10 @@ def libvirtd_conf(uuid: str, *, tls: bool) -> str:
     tls : bool
         Whether it listens on TLS, too. A certificate that is no good must not keep it from starting: that is for its
         peers to find out.
+    monitor_log : bool
+        Whether it notes what passes between it and QEMU (`executor.lab.monitor`).
     """
+    plain = 'log_filters = "3:*"\nlog_outputs = "2:file:/var/log/libvirt/libvirtd.log"\n'
     return f"""\
 listen_tls = {int(tls)}
 listen_tcp = 1
@@ -72,9 +76,7 @@ unix_sock_rw_perms = "0700"
 host_uuid = "{uuid}"
 keepalive_interval = {KEEPALIVE_S}
 keepalive_count = {KEEPALIVE_COUNT}
-log_filters = "3:*"
-log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
-"""
+{FILTERS if monitor_log else plain}"""
 
 
 def qemu_conf(own_ip: str, certificates: Path, shared: Path) -> str:
@@ -173,6 +175,10 @@ def mounts_script(folder: Path, *, kvm: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
+GIVE_UP = "sysctl -qw net.ipv4.tcp_retries2=6\n"
+"""After so many vain tries, some 25 s, a connection is taken for dead; the kernel's own 15 take a quarter of an hour. A
+QEMU whose line dies while it writes the last of a stopped guest hears nobody until then, and its guest stands still."""
+
 TUNED = "sysctl -qw net.ipv4.tcp_notsent_lowat=131072 net.ipv4.tcp_slow_start_after_idle=0\n"
 """What a guest's last pages wait for is what lies unsent in the socket before them: let that be little."""
 
@@ -189,7 +195,7 @@ ip link set lo up
 ip address add {own_ip}/24 dev mig0
 sysctl -qw net.ipv4.tcp_congestion_control=cubic || true
 sysctl -qw net.ipv4.tcp_wmem='4096 131072 67108864' net.ipv4.tcp_rmem='4096 131072 67108864' || true
-{TUNED if tuned else ""}"""
+{GIVE_UP}{TUNED if tuned else ""}"""
 
 
 def storage_script(own_ip: str) -> str:

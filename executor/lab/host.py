@@ -42,7 +42,9 @@ def start_host(state: LabState, host: LabHost, save: Callable[[], None], *, kvm:
     shutil.rmtree(folder / "run", ignore_errors=True)
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "etc" / "libvirtd.conf").write_text(config.libvirtd_conf(own.uuid, tls=state.topology.tls))
+    (folder / "etc" / "libvirtd.conf").write_text(
+        config.libvirtd_conf(own.uuid, tls=state.topology.tls, monitor_log=state.topology.monitor_log)
+    )
     (folder / "etc" / "qemu.conf").write_text(config.qemu_conf(own_ip, folder / "pki", state.folder / "shared"))
     (folder / "hosts").write_text(config.hosts_file(state.topology))
     for kind in ("passwd", "group"):

@@ -177,7 +177,7 @@ class Matrix:
             for number, (memory_mib, vcpus, disk_mib, datastore) in enumerate(machines, 1)
         )
         hosts = tuple(LabHost(name=name) for name in ("h1", "h2"))
-        return checked(LabTopology(name=self.name, hosts=hosts, guests=guests), "matrix")
+        return checked(LabTopology(name=self.name, hosts=hosts, guests=guests, monitor_log=True), "matrix")
 
 
 _TRIAL: TypeAdapter[Trial] = TypeAdapter(Trial)

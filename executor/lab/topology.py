@@ -136,6 +136,8 @@ class LabTopology:
         Whether libvirtd of every host listens on TLS as well, and the hosts reach each other over it.
     tuned : bool
         Whether the hosts' TCP is set for migrations over long lines; by default as the kernel has it.
+    monitor_log : bool
+        Whether hosts note what passes between libvirtd and QEMU: where QEMU's own figure of the downtime is read.
     """
 
     name: str = "lab"
@@ -145,6 +147,7 @@ class LabTopology:
     networks: tuple[LabNetwork, ...] = (LabNetwork(name="lan"),)
     tls: bool = False
     tuned: bool = False
+    monitor_log: bool = False
 
     @classmethod
     def simple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,4 +201,28 @@ def test_a_guest_whose_qemu_answers_nobody_is_seen_only_if_it_surely_does_not_ru
     found = door.locate(estate.vms[0])
     assert [sighting.state for sighting in found.sightings] == seen
     assert ("h1" in found.unreachable) == (not seen)
+    door.close()
+
+
+def test_a_qemu_that_answers_nobody_under_way_is_told_and_not_waited_for(
+    estate: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from executor.hypervisor import libvirt_kvm
+    from executor.hypervisor.libvirt_bounded import Call
+
+    released = threading.Event()
+
+    def hang(*_: object) -> None:
+        released.wait(30.0)
+
+    monkeypatch.setattr(libvirt_kvm, "HUNG_S", 0.3)
+    door = libvirt_kvm.LibvirtKvm(estate)
+    monkeypatch.setattr(door, "_begin", lambda *_: (Call(hang), None))
+    monkeypatch.setattr(door, "_report", hang)
+    move = Move(id="m003", vm="g1", source="h1", target="h2", reason="test")
+    outcome = door.migrate(move, estate.vms[0], lambda progress: None)
+    released.set()
+    assert outcome.status == "unknown"
+    assert "answered nobody" in outcome.reason
+    assert "keeps its hands off" in outcome.reason
     door.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,18 @@ def test_predicted_beside_actual() -> None:
     figure = draw_scorecard(card, window=3)
     assert len(figure.axes) == len(MEASURES)
     assert "median error" in figure.axes[0].get_title(loc="left")
+
+
+def test_qemu_s_own_figure_is_compared_where_it_was_measured_and_has_no_band() -> None:
+    tuned = calibrate(SEEN[::2], base=LAB_TCG)
+    seen = [replace(one, qemu_downtime_ms=100.0) for one in SEEN[1:6:2]]
+    card = scorecard(seen, tuned)
+    own = card[card.measure == "qemu_downtime_ms"]
+    assert sorted(own.predicted) == pytest.approx(
+        sorted(one.qemu_downtime_ms for one in foresee(seen, tuned.parameters))
+    )
+    assert own[["low", "high", "covered"]].isna().all(axis=None)
+    whole = summary(card).set_index("measure")
+    assert whole.loc["qemu_downtime_ms", "n"] == 3
+    assert np.isnan(whole.loc["qemu_downtime_ms", "coverage"])
+    assert len(draw_scorecard(card).axes) == len(MEASURES) + 1
