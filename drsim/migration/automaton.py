@@ -479,7 +479,7 @@ class Migration:
             self._left_s = p.switchover_ms / 1e3 + rtts * rtt_s + joining_s
             self.downtime_s += queued_s  # it stopped that much earlier than its data was out
             own_s = max(0.0, p.switchover_ms - p.libvirt_ms) / 1e3 + joining_s + queued_s
-            self.qemu_downtime_s += own_s + min(p.qemu_rtts, rtts) * rtt_s
+            self.qemu_downtime_s += own_s + max(0.0, rtts - p.libvirt_rtts) * rtt_s
 
     def _arrived(self) -> None:
         """All memory has followed: what the guest went through meanwhile."""

@@ -61,6 +61,7 @@ LAB_TCG = Parameters(
     prepare_s=0.45,
     prepare_rtts=10.0,
     switchover_ms=60.0,
+    libvirt_ms=15.0,
     resident_extra_mib=29.0,
     resident_extra_boot_mib=90.0,
     resident_extra_postcopy_mib=15.0,
@@ -74,8 +75,8 @@ LAB_TCG = Parameters(
 Tuned on the cases 3, 5, 7, 9 and 11 of data/lab/migrations.csv and rounded; the lab's guest writes to its working set
 in order. The even cases are kept for testing (tests/published/test_lab.py). Resident size holds 29 MiB of the
 emulator's own and of huge pages filled in part, half of that where the guest came by post-copy, 61 MiB more where it
-was booted. What stands for multifd is from data/lab-large. On a machine with twice the load one thread sent 840 Mbit/s
-and an idle guest stood still 50 ms longer.
+was booted. What stands for multifd is from data/lab-large, `libvirt_ms` from data/lab-downtime. On a machine with twice
+the load one thread sent 840 Mbit/s and an idle guest stood still 50 ms longer.
 """
 
 G5K = Parameters(stream_limit_mbit_s=890.0, prepare_s=0.0)

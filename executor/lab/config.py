@@ -175,10 +175,6 @@ def mounts_script(folder: Path, *, kvm: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-GIVE_UP = "sysctl -qw net.ipv4.tcp_retries2=6\n"
-"""After so many vain tries, some 25 s, a connection is taken for dead; the kernel's own 15 take a quarter of an hour. A
-QEMU whose line dies while it writes the last of a stopped guest hears nobody until then, and its guest stands still."""
-
 TUNED = "sysctl -qw net.ipv4.tcp_notsent_lowat=131072 net.ipv4.tcp_slow_start_after_idle=0\n"
 """What a guest's last pages wait for is what lies unsent in the socket before them: let that be little."""
 
@@ -195,7 +191,7 @@ ip link set lo up
 ip address add {own_ip}/24 dev mig0
 sysctl -qw net.ipv4.tcp_congestion_control=cubic || true
 sysctl -qw net.ipv4.tcp_wmem='4096 131072 67108864' net.ipv4.tcp_rmem='4096 131072 67108864' || true
-{GIVE_UP}{TUNED if tuned else ""}"""
+{TUNED if tuned else ""}"""
 
 
 def storage_script(own_ip: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import random
+from collections import Counter
 from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +16,10 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from drsim.errors import DataError, LabError, Problem
+from drsim.errors import LabError
 from drsim.transfer import Transfer, contradictions
 from executor.lab.dirty import Dirtying
+from executor.lab.mistakes import mistakes
 from executor.lab.topology import Datastore, LabGuest, LabHost, LabTopology, checked
 from executor.lab.wire import STRICT
 
@@ -136,12 +138,23 @@ class Matrix:
         combinations = itertools.product(*self.design.values())
         wanted = [dict(zip(self.design, levels, strict=True)) for levels in combinations] if self.design else []
         designed, single = (
-            dict.fromkeys(self._bounded(trial) for trial in map(_TRIAL.validate_python, made) if _possible(trial))
+            dict.fromkeys(self._bounded(trial) for trial in map(_TRIAL.validate_python, made) if not _impossible(trial))
             for made in ([{**base, **fields} for fields in wanted], [{**base, **fields} for fields in self.also])
         )
         if self.sample is not None and self.sample < len(designed):
             designed = dict.fromkeys(random.Random(self.seed).sample(list(designed), self.sample))
         return tuple(designed | single)
+
+    def why_nothing(self) -> str:
+        """Say why no trial is left."""
+        base = asdict(self.base)
+        levels = (dict(zip(self.design, each, strict=True)) for each in itertools.product(*self.design.values()))
+        wanted = [*(levels if self.design else ()), *self.also]
+        if not wanted:
+            return "It has neither 'design' nor 'also': say what is to be tried."
+        reasons = Counter(_impossible(_TRIAL.validate_python({**base, **fields})) for fields in wanted)
+        (reason, _), *_ = reasons.most_common(1)
+        return f"None of {len(wanted)} trials is possible; most often: {reason}. Change the levels."
 
     def _bounded(self, trial: Trial) -> Trial:
         if trial.transfer.timeout_s is not None:
@@ -184,14 +197,18 @@ _TRIAL: TypeAdapter[Trial] = TypeAdapter(Trial)
 _MATRIX: TypeAdapter[Matrix] = TypeAdapter(Matrix)
 
 
-def _possible(trial: Trial) -> bool:
-    return (
-        trial.working_set_mib <= trial.memory_mib - KERNEL_MIB
-        and (trial.dirty.pattern != "hot" or trial.dirty.hot_mib <= trial.working_set_mib)
-        # Nothing is made dirty where there is nothing.
-        and (trial.working_set_mib > 0 or trial.dirty_rate_mib_s == 0)
-        and not contradictions(trial.transfer, copies_disks=trial.datastore == "local")
-    )
+def _impossible(trial: Trial) -> str:
+    """Say why a trial cannot be; nothing if it can."""
+    room_mib = trial.memory_mib - KERNEL_MIB
+    if trial.working_set_mib > room_mib:
+        return (
+            f"a working set of {trial.working_set_mib} MiB does not fit a guest of {trial.memory_mib} MiB ({room_mib})"
+        )
+    if trial.dirty.pattern == "hot" and trial.dirty.hot_mib > trial.working_set_mib:
+        return f"{trial.dirty.hot_mib} MiB of {trial.working_set_mib} cannot be hot"
+    if not trial.working_set_mib and trial.dirty_rate_mib_s:
+        return "nothing is made dirty where there is nothing"
+    return "; ".join(contradictions(trial.transfer, copies_disks=trial.datastore == "local"))
 
 
 def _key(trial: Trial, repetition: int) -> str:
@@ -217,17 +234,7 @@ def read_matrix(path: Path) -> Matrix:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LabError(f"{path}: not a YAML file: {' '.join(str(error).split())}. Correct it there.") from error
     except ValidationError as error:
-        raise DataError(
-            *(
-                Problem(
-                    place=f"{path}: {' '.join(str(part) for part in detail['loc'][:-1]) or 'matrix'}",
-                    field=str(detail["loc"][-1]) if detail["loc"] else None,
-                    expected=f"{detail['msg']} (found {detail['input']!r}).",
-                    remedy="Correct it; executor/lab/README.md shows an example.",
-                )
-                for detail in error.errors()
-            )
-        ) from error
+        raise mistakes(path, error, whole="matrix", example="matrix.yaml") from error
     if not runs:
-        raise LabError(f"{path}: nothing is left to do: no combination of the design is possible. Change its levels.")
+        raise LabError(f"{path}: nothing is left to do. {matrix.why_nothing()}")
     return matrix

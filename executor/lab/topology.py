@@ -10,8 +10,9 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from drsim.errors import DataError, LabError, Problem
+from drsim.errors import DataError, LabError
 from executor.lab.dirty import Dirtying
+from executor.lab.mistakes import mistakes
 from executor.lab.wire import STRICT, LabNetwork, Line, Wan
 
 Datastore = Literal["shared", "local", "iscsi", "nfs"]
@@ -224,18 +225,9 @@ def read_topology(path: Path) -> LabTopology:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LabError(f"{path}: not a YAML file: {' '.join(str(error).split())}. Correct it there.") from error
     if not isinstance(data, dict):
-        raise LabError(f"{path}: expected a mapping with 'hosts' and 'guests', found {type(data).__name__}.")
+        found = "nothing" if data is None else repr(data)[:40]
+        raise LabError(f"{path}: expected a mapping with 'hosts' and 'guests', found {found}.")
     try:
         return checked(_ADAPTER.validate_python(data), str(path))
     except ValidationError as error:
-        raise DataError(
-            *(
-                Problem(
-                    place=f"{path}: {' '.join(str(part) for part in detail['loc'][:-1]) or 'lab'}",
-                    field=str(detail["loc"][-1]),
-                    expected=f"{detail['msg']} (found {detail['input']!r}).",
-                    remedy="Correct it; executor/lab/README.md shows every field.",
-                )
-                for detail in error.errors()
-            )
-        ) from error
+        raise mistakes(path, error, whole="lab", example="everything.yaml") from error

@@ -182,6 +182,19 @@ def link_cut(share: float) -> Scenario:
     return scenario
 
 
+def link_cut_soon_given_up(scene: Scene) -> Expected:
+    """The same in the switchover, on a host whose TCP gives up after 25 s: its guest is let run again by then."""
+    key = "net.ipv4.tcp_retries2"
+    before = scene.lab.run(scene.move.source, f"sysctl -n {key}").strip()
+    scene.lab.run(scene.move.source, f"sysctl -qw {key}=6")
+    try:
+        outcome = scene.at(0.95, lambda: scene.lab.cut(scene.move.target))
+    finally:
+        scene.lab.run(scene.move.source, f"sysctl -qw {key}={before}")
+        scene.lab.cut(scene.move.target, cut=False)
+    return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source)
+
+
 def disk_full(scene: Scene) -> Expected:
     target = scene.move.target
     scene.lab.run(target, f"mount -t tmpfs -o size=1m tmpfs {LOCAL_FOLDER}")
@@ -363,6 +376,7 @@ SCENARIOS: dict[str, tuple[Scenario, dict[str, object]]] = {
     "power failure of the target": (power_failure("target"), {}),
     "power failure of the source": (power_failure("source"), {}),
     **{f"link cut at {s:.0%}": (link_cut(s), {}) for s in (0.1, 0.5, 0.95)},
+    "link cut at 95%, TCP gives up soon": (link_cut_soon_given_up, {}),
     "disk of the target full": (disk_full, {"guest": "l"}),
     "no port left on the target": (ports_taken, {}),
     "link cut in post-copy": (postcopy_cut, {"transfer": Transfer(mode="postcopy")}),

@@ -78,8 +78,11 @@ def test_a_timeout_of_its_own_is_kept(tmp_path: Path) -> None:
     [
         ("design: {memory: [256]}", "memory"),
         ("design: {transfer: [{mode: teleport}]}", "precopy"),
-        ("also: [{working_set_mib: 512}]", "nothing is left"),
-        ("name: x", "nothing is left"),
+        (
+            "also: [{working_set_mib: 512}]",
+            "None of 1 trials is possible; most often: a working set of 512 MiB is more",
+        ),
+        ("name: x", "neither 'design' nor 'also'"),
         ("design: 3", "design"),
         ("design: [", "not a YAML file"),
         ("", "matrix"),

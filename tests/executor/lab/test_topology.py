@@ -47,14 +47,15 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ("hosts: [{name: h1}]\nnetworks: []", ["networks", "there are 0"]),
         ("hosts: [{name: h1}]\nguests: [{name: g, host: h1, network: dmz}]", ["guests 'g'", "'dmz'", "lan"]),
         ("hosts: [{name: h1}]\nguests: [{name: g, host: h1, vlan: 7}]", ["guests 'g'", "vlan", "ovs"]),
-        ("hosts: [{name: h1}]\nguests: [{name: g, host: h1, datastore: tape}]", ["guests 0", "datastore", "tape"]),
+        ("hosts: [{name: h1}]\nguests: [{name: g, host: h1, datastore: tape}]", ["guests 1", "datastore", "tape"]),
         (
             "hosts: [{name: h1}]\nguests: [{name: g, host: h1, dirty: {pattern: hot, hot_mib: 64}}]",
             ["guests 'g'", "dirty", "64 MiB", "32 MiB"],
         ),
         ("hosts: [{name: h1}]\nguests: [{name: g, host: h1, dirty: {pattern: phases}}]", ["without phases"]),
-        ("[1, 2]", ["expected a mapping", "list"]),
-        ("", ["expected a mapping"]),
+        ("[1, 2]", ["expected a mapping", "[1, 2]"]),
+        ("", ["expected a mapping", "nothing"]),
+        ("hosts: [{name: h1, sight: a}]", ["hosts 1", "sight", "no such field", "everything.yaml"]),
         ("hosts: [", ["not a YAML file"]),
     ],
 )
