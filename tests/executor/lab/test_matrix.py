@@ -80,7 +80,7 @@ def test_a_timeout_of_its_own_is_kept(tmp_path: Path) -> None:
         ("design: {transfer: [{mode: teleport}]}", "precopy"),
         (
             "also: [{working_set_mib: 512}]",
-            "None of 1 trials is possible; most often: a working set of 512 MiB is more",
+            "None of 1 trials is possible; most often: a working set of 512 MiB does not fit",
         ),
         ("name: x", "neither 'design' nor 'also'"),
         ("design: 3", "design"),
