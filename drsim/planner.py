@@ -126,7 +126,7 @@ def make_plan(
                 stop=stop,
             )
 
-        return _that_pays(objective, objective.horizon_s, toward)
+        return _that_pays(objective, objective.horizon_s, parameters, toward)
 
     stores = Stores(inventory, policy)
     stuck: dict[str, str] = {}
@@ -206,7 +206,9 @@ def _in_time(policy: Policy, minutes: float, anew: Callable[[Limits], Plan]) -> 
     return replace(plan, notes=(*plan.notes, note))
 
 
-def _that_pays(objective: Objective, horizon_s: float, toward: Callable[[Objective, float], Plan]) -> Plan:
+def _that_pays(
+    objective: Objective, horizon_s: float, parameters: Parameters, toward: Callable[[Objective, float], Plan]
+) -> Plan:
     """Return the plan of several aims that is worth most; one that only mends what must hold if none pays."""
     plain = replace(objective, horizon_s=None)
     share = 1.0 / (len(STRIDES) + 2)
@@ -215,7 +217,7 @@ def _that_pays(objective: Objective, horizon_s: float, toward: Callable[[Objecti
     aims = [low + (high - low) * stride for stride in STRIDES if high > low]
     plans = [best, *(toward(replace(plain, aim=max(aim, 1.0)), share) for aim in aims)]
     least = toward(replace(plain, aim=high), share)
-    weighed = [(worth(plan, horizon_s), plan) for plan in plans]
+    weighed = [(worth(plan, horizon_s, parameters), plan) for plan in plans]
     # What must hold is mended at any cost.
     floor = min(plan.after.violations for plan in (least, *plans))
     pays = [(each, plan) for each, plan in weighed if each.pays and plan.after.violations == floor]

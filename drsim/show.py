@@ -36,6 +36,7 @@ MEASURES = {
     "ready_core_hours": "core-hours waited for CPU",
     "worst_ready_share": "worst host: share of CPU waited for",
     "memory_short_gib_hours": "GiB-hours of data without memory",
+    "vm_hours_swapping": "guest-hours waited for memory",
     "migrations": "migrations",
     "gib_moved": "GiB moved",
     "downtime_s": "standstill by migrations, s in all",

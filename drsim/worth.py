@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drsim.inventory import Inventory
-from drsim.migration import THREAD_CORES
+from drsim.migration import DEFAULT, Options, Parameters, thread_cores
 from drsim.placement import Placement
-from drsim.plan import Move, Plan
+from drsim.plan import Plan
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+EVERYWHERE = slice(None)
 
 VARIATION = 0.8
 """Deviation of a guest's CPU demand in the next hour from what it is now, over what it is now. Measured on the
@@ -58,7 +60,7 @@ class Worth:
         )
 
 
-def worth(plan: Plan, horizon_s: float) -> Worth:
+def worth(plan: Plan, horizon_s: float, parameters: Parameters = DEFAULT) -> Worth:
     """Weigh a plan.
 
     Parameters
@@ -67,11 +69,13 @@ def worth(plan: Plan, horizon_s: float) -> Worth:
         With predictions.
     horizon_s : float
         Time over which what it saves counts, seconds.
+    parameters : Parameters
+        They say how much CPU a migration takes.
     """
     before = _Loads(plan.inventory, Placement.of(plan.inventory))
     after = _Loads(plan.inventory, plan.target)
     saved = (before.waiting().sum() - after.waiting().sum()) * horizon_s
-    return Worth(saved_core_s=float(saved), cost_core_s=_cost(plan.inventory, plan.moves, before), horizon_s=horizon_s)
+    return Worth(saved_core_s=float(saved), cost_core_s=_cost(plan, before, parameters), horizon_s=horizon_s)
 
 
 def waiting_cores(inventory: Inventory, placement: Mapping[str, str]) -> Floats:
@@ -96,25 +100,31 @@ class _Loads:
         self._mean = np.bincount(where, demand, count)
         self._spread = VARIATION * np.sqrt(np.bincount(where, demand**2, count))
 
-    def waiting(self, extra_cores: float = 0.0) -> Floats:
-        """Return what waits on each host when so much more is asked of it, cores."""
-        over = self._mean + extra_cores - self._cores
-        spread = np.maximum(self._spread, 1e-12)
+    def waiting(self, extra_cores: Floats | float = 0.0, on: Ints | slice = EVERYWHERE) -> Floats:
+        """Return what waits on hosts, all by default, when so much more is asked of them, cores."""
+        over = self._mean[on] + extra_cores - self._cores[on]
+        spread = np.maximum(self._spread[on], 1e-12)
         z = over / spread
         waits: Floats = spread * np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi) + over * _below(z)
         return np.maximum(waits, 0.0)
 
 
-def _cost(inventory: Inventory, moves: Iterable[Move], now: _Loads) -> float:
-    crowding = now.waiting(THREAD_CORES) - now.waiting()
-    cost = 0.0
-    for move in moves:
-        said = move.prediction
-        if said is not None:
-            lost_s = said.downtime_ms / 1000.0 + said.held_back_s
-            cost += lost_s * inventory.vm_by_name[move.vm].cpu_cores
-            cost += said.total_time_s * float(crowding[now.index[move.source]] + crowding[now.index[move.target]])
-    return cost
+def _cost(plan: Plan, now: _Loads, parameters: Parameters) -> float:
+    made = [(move, move.prediction) for move in plan.moves if move.prediction is not None]
+    guests = plan.inventory.vm_by_name
+    still = sum((said.downtime_ms / 1e3 + said.held_back_s) * guests[move.vm].cpu_cores for move, said in made)
+    time_s = np.array([said.total_time_s for _, said in made])
+    cores = np.array(
+        [
+            thread_cores(said.sent_mib / max(said.total_time_s, 1e-9), parameters, Options.of(move.transfer))
+            for move, said in made
+        ]
+    )
+    beside = 0.0
+    for end in ("source", "target"):
+        hosts = np.array([now.index[getattr(move, end)] for move, _ in made], dtype=np.int64)
+        beside += float(((now.waiting(cores, hosts) - now.waiting(0.0, hosts)) * time_s).sum())
+    return still + beside
 
 
 def _below(z: Floats) -> Floats:

@@ -8,10 +8,11 @@ from drsim.migration.estimate import Costs, Guests, estimate
 from drsim.migration.groups import group_keys
 from drsim.migration.observation import MEASURES, Observation, foresee
 from drsim.migration.options import Compression, Options
-from drsim.migration.parameters import DEFAULT, THREAD_CORES, Parameters
+from drsim.migration.parameters import DEFAULT, Parameters
 from drsim.migration.predict import TracePoint, draws, predict, prediction, trace
 from drsim.migration.presets import G5K, LAB_TCG, SIMGRID, VMOTION, XEN, XEN_2005
 from drsim.migration.quick import quick
+from drsim.migration.rates import rates, sender_mib_s, thread_cores
 from drsim.migration.table import Entry, table
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "LAB_TCG",
     "MEASURES",
     "SIMGRID",
-    "THREAD_CORES",
     "VMOTION",
     "XEN",
     "XEN_2005",
@@ -49,6 +49,9 @@ __all__ = [
     "predict",
     "prediction",
     "quick",
+    "rates",
+    "sender_mib_s",
     "table",
+    "thread_cores",
     "trace",
 ]

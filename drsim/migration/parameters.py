@@ -9,9 +9,6 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from drsim.units import About
 
-THREAD_CORES = 1.0
-"""CPU that a migration takes on either host: QEMU sends from one thread and receives in one."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:

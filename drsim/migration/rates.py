@@ -104,6 +104,21 @@ def sender_mbit_s(parameters: Parameters, options: Options) -> float:
     return min(options.channels / time_s, limit)
 
 
+def thread_cores(rate_mib_s: float, parameters: Parameters, options: Options = PLAIN) -> float:
+    """Return the CPU that a migration takes on either host while it moves data, cores.
+
+    QEMU sends from one thread, or from one a channel (migration/multifd.c), and receives in as many; a thread that
+    manages so much is busy for the share of it that is sent. `Parameters.stream_limit_mbit_s`, ``tls_mbit_s`` and the
+    speeds of compression say what a thread manages.
+    """
+    return options.channels * min(1.0, rate_mib_s / sender_mib_s(parameters, options))
+
+
+def sender_mib_s(parameters: Parameters, options: Options = PLAIN) -> float:
+    """Return what the sending threads manage together while they have the CPU that they want, MiB/s."""
+    return sender_mbit_s(parameters, options) * MIB_S_PER_MBIT_S
+
+
 def still_rtts(limits: Rates, parameters: Parameters) -> float:
     """Return the round trips of the standstill; fewer where a cap keeps the socket empty."""
     empty = limits.cap_mib_s <= parameters.empty_share * limits.stream_mib_s

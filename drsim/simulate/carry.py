@@ -8,6 +8,7 @@ from typing import Any
 import simpy
 
 from drsim.migration import Migration, Phase
+from drsim.simulate.flows import Flow
 from drsim.simulate.lines import Lines
 
 Process = Generator[simpy.Event, Any, None]
@@ -19,6 +20,7 @@ def carry(
     edges: tuple[str, ...],
     run: Migration,
     became: Callable[[Phase], None] | None = None,
+    opened: Callable[[Flow], None] | None = None,
 ) -> Process:
     """Live one migration from its present state to its end.
 
@@ -32,6 +34,8 @@ def carry(
         Its course; up to date whenever the process ends, interrupted or not.
     became : callable, optional
         Told each phase that it enters.
+    opened : callable, optional
+        Given its way over the lines before anything is sent.
 
     Raises
     ------
@@ -39,6 +43,8 @@ def carry(
         If somebody interrupted it.
     """
     flow = lines.open(edges)
+    if opened is not None:
+        opened(flow)
     try:
         while not run.done:
             lines.limit(flow, run.limit_mib_s)

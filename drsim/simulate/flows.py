@@ -33,13 +33,16 @@ class Flow:
     ----------
     limit_mib_s : float
         Data rate that it could use; 0 while it sends nothing.
+    most_mib_s : float
+        What its hosts have the CPU for; infinite if nobody has said so.
     """
 
-    __slots__ = ("limit_mib_s", "number")
+    __slots__ = ("limit_mib_s", "most_mib_s", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.limit_mib_s = 0.0
+        self.most_mib_s = math.inf
 
 
 class Flows:
@@ -120,8 +123,18 @@ class Flows:
         if limit_mib_s == flow.limit_mib_s:
             return False
         flow.limit_mib_s = limit_mib_s
+        return self._change(flow)
+
+    def slow(self, flow: Flow, most_mib_s: float) -> bool:
+        """Say what a flow's hosts have the CPU for from now on; return whether `settle` is to be called for it."""
+        if most_mib_s == flow.most_mib_s:
+            return False
+        flow.most_mib_s = most_mib_s
+        return self._change(flow)
+
+    def _change(self, flow: Flow) -> bool:
         first = not self._changed
-        self._changed[flow.number] = limit_mib_s
+        self._changed[flow.number] = min(flow.limit_mib_s, flow.most_mib_s)
         return first
 
     def begin(self, flow: Flow, run: Migration, now_s: float) -> float:

@@ -51,8 +51,12 @@ class Lines:
     def limit(self, flow: Flow, limit_mib_s: float) -> None:
         """Say what a flow could use from now on; 0 ends it."""
         if self.flows.limit(flow, limit_mib_s):
-            # SimPy takes events of one instant in the order of their making: what is due now comes before this one.
-            self._env.timeout(0).callbacks.append(self._settle)
+            self._settle_soon()
+
+    def slow(self, flow: Flow, most_mib_s: float) -> None:
+        """Say what a flow's hosts have the CPU for from now on."""
+        if self.flows.slow(flow, most_mib_s):
+            self._settle_soon()
 
     def send(self, flow: Flow, run: Migration) -> SimEvent:
         """Let a migration send what it has to; return an event for when that is over. `sent` must be called then."""
@@ -72,6 +76,10 @@ class Lines:
     def uses(self) -> LinkUses:
         """Return the use of the lines up to now."""
         return self.flows.uses()
+
+    def _settle_soon(self) -> None:
+        # SimPy takes events of one instant in the order of their making: what is due now comes before this one.
+        self._env.timeout(0).callbacks.append(self._settle)
 
     def _settle(self, _: SimEvent) -> None:
         if self.flows.unsettled:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from drsim.check import inventory_problems, plan_violations
 from drsim.errors import DataError, DrsimError
 from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Link, Network, PageClass, Site, Switch, Vm, VmNic
-from drsim.migration import predict
+from drsim.migration import DEFAULT, predict, rates, thread_cores
 from drsim.plan import Landing, Move, Plan, Score
 from drsim.planner import make_plan
 from drsim.policy import Objective, Policy
@@ -30,6 +30,7 @@ from drsim.simulate.operate import (
     Watch,
     operate,
 )
+from drsim.simulate.operate.estate import SWAP_IN_S
 from drsim.simulate.operate.operate import BOOT_S, BOOTS_AT_ONCE, NOTICE_S
 from drsim.synthetic import cluster
 from drsim.topology import Topology
@@ -146,8 +147,47 @@ def test_a_move_alone_takes_what_was_predicted_and_ends_the_waiting() -> None:
     assert lived.ready_cores[0, 0] == pytest.approx(4.0)
     assert lived.ready_cores[10:].sum() == 0.0
     assert lived.guests[-1].tolist() == [2.0, 0.0, 2.0, 0.0]
-    # While they travel, either end has a thread of each migration to feed.
-    assert lived.used_cores[1, 2] == pytest.approx(2.0, rel=1e-3)
+    # While they travel, a thread of each migration is at work at either end for the part of its time that it sends.
+    alone = rates(path, None, path.bandwidth_mbit_s, DEFAULT)
+    assert lived.used_cores[1, 2] == pytest.approx(2.0 * thread_cores(alone.stream_mib_s, DEFAULT), rel=1e-3)
+
+
+@pytest.mark.parametrize("full", ["h1", "h3"])
+def test_a_host_without_cores_to_spare_slows_its_migrations(full: str) -> None:
+    """On eight cores from which 24 are wanted a thread gets a third: as if it managed a third."""
+    estate = two_sites(guests=9)
+    estate = replace(estate, vms=(estate.vms[0], *(replace(vm, host=full) for vm in estate.vms[1:])))
+    demand = steady(estate, cores=0.0)
+    demand.cpu_cores[:, 1:] = 23.0 / 8.0
+    slow = replace(DEFAULT, stream_limit_mbit_s=600.0)
+    plan = moving(estate, ("v1", "h1", "h3"))
+    lived = operate(estate, demand, happenings=(at(60.0, plan),), parameters=slow)
+    path = Topology(estate).path("h1", "h3")
+    assert path is not None
+    third = replace(slow, stream_limit_mbit_s=200.0)
+    limit_ms = plan.moves[0].max_downtime_ms
+    said = predict(estate.vms[0], path, max_downtime_ms=limit_ms, bandwidth_mbit_s=None, parameters=third)
+    (done,) = lived.migrations
+    assert done.end_s - done.start_s == pytest.approx(said.total_time_s, rel=0.01)
+    alone = operate(estate, steady(estate, cores=0.0), happenings=(at(60.0, plan),), parameters=slow)
+    assert done.end_s - done.start_s > 2.5 * (alone.migrations[0].end_s - alone.migrations[0].start_s)
+
+
+def test_a_migration_follows_the_cpu_that_there_is() -> None:
+    """Demand falls while it is under way, and it is done sooner than on a host that stays full, later than on none."""
+    estate = two_sites(guests=9, memory_mib=8192)
+    slow = replace(DEFAULT, stream_limit_mbit_s=600.0)
+    times = []
+    for busy_steps in (0, 2, 20):
+        demand = steady(estate, cores=0.0)
+        demand.cpu_cores[:busy_steps, 1:] = 23.0 / 8.0
+        plan = moving(estate, ("v1", "h1", "h3"))
+        (done,) = operate(estate, demand, happenings=(at(60.0, plan),), parameters=slow).migrations
+        times.append(done.end_s - done.start_s)
+    free, between, full = times
+    # One minute at a third of the speed loses two thirds of a minute.
+    assert between == pytest.approx(free + 40.0, rel=0.02)
+    assert full > between
 
 
 def test_guests_of_a_dead_host_start_elsewhere_a_few_at_a_time() -> None:
@@ -312,6 +352,23 @@ def test_memory_beyond_what_a_host_has_is_short() -> None:
     assert lived.memory_held_mib[:, 0].tolist() == [40960.0, 40960.0, 81920.0, 40960.0]
     assert lived.memory_short_mib[:, 0].tolist() == [0.0, 0.0, 16384.0, 8192.0]
     assert lived.summary()["memory_short_gib_hours"] == pytest.approx(24.0 * STEP_S / 3600.0)
+
+
+def test_guests_wait_for_memory_once_what_they_use_does_not_fit() -> None:
+    """Two guests that use 48 GiB each on 64 GiB: a third of it is out; what they only hold costs nothing."""
+    estate = two_sites(guests=2, memory_mib=49152)
+    host = replace(estate.hosts[0], memory_overcommit=1.5)
+    hot = PageClass(size_mib=49152.0, dirty_rate_mib_s=100.0)
+    for dirty, waits in ((hot, True), (PageClass(size_mib=1024.0, dirty_rate_mib_s=100.0), False)):
+        vms = tuple(replace(vm, dirty=(dirty,)) for vm in estate.vms)
+        lived = operate(replace(estate, hosts=(host, *estate.hosts[1:]), vms=vms), steady(estate))
+        assert lived.memory_short_mib[:, 0] == pytest.approx(2 * 49152.0 - host.memory_mib)
+        # 100 MiB/s are 25,600 pages a second; a third of them costs 100 us each.
+        waiting = 25_600.0 * SWAP_IN_S / 3.0
+        share = waiting / (1.0 + waiting) if waits else 0.0
+        assert lived.swap_s == pytest.approx(share * 20 * STEP_S)
+        assert lived.to_frames()["vms"].swap_wait_s.tolist() == pytest.approx(lived.swap_s.tolist())
+        assert lived.summary()["vm_hours_swapping"] == pytest.approx(lived.swap_s.sum() / 3600.0)
 
 
 def test_a_move_that_is_not_possible_any_more_is_left_out() -> None:

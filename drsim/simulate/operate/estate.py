@@ -9,9 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsim.inventory import Datastore, Disk, Host, HostState, Inventory, Network, Vm
-from drsim.workload import Demand
+from drsim.workload import Demand, dirty_classes
 
 NOWHERE = -1
+
+PAGES_PER_MIB = 256
+
+SWAP_IN_S = 1e-4
+"""Time to read one page of 4 KiB back from swap, seconds: data sheets of data-centre NVMe drives say 70 to 100 us for a
+random read; a turning disk takes 5 ms."""
+
+
+def swapping(out: NDArray[np.float64], touched_pages_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return which part of the time guests wait for pages of theirs to be swapped in.
+
+    A balloon takes what guests do not use and swapping what they do not touch (Waldspurger, "Memory resource management
+    in VMware ESX server", OSDI 2002), so nobody waits until pages that are in use do not fit. Then each touch of a page
+    that is out waits for the swap device: with ``x = out * touched * SWAP_IN_S`` seconds of waiting for one of work
+    (effective access time), the part is ``x / (1 + x)``.
+
+    Parameters
+    ----------
+    out : array of float, shape (guests,)
+        Share of the pages in use that are out on the host of each guest.
+    touched_pages_s : array of float, shape (guests,)
+        Pages that each touches in a second of work: those that it is known to write.
+    """
+    waiting = out * touched_pages_s * SWAP_IN_S
+    return waiting / (1.0 + waiting)
 
 
 class Estate:
@@ -25,6 +50,8 @@ class Estate:
         Of its guests, in their order.
     now : callable
         The time, seconds.
+    changed : callable
+        Told whenever the demand on a host may have changed.
 
     Attributes
     ----------
@@ -44,16 +71,18 @@ class Estate:
         What migrations and starting guests take beside the guests' demand.
     up, open : array of bool, shape (hosts,)
         Whether a host has power; whether it takes guests.
-    ready_s, down_s : array of float, shape (guests,)
-        Core-seconds that each guest waited for CPU; seconds that it did not run.
+    ready_s, swap_s, down_s : array of float, shape (guests,)
+        Core-seconds that each guest waited for CPU; seconds that it waited for memory; seconds that it did not run.
     used_cores, ready_cores, short_mib : array of float, shape (samples, hosts)
         CPU used, CPU waited for, and memory that data has not: means over each step.
     memory_mib, memory_held_mib, guests : array of float, shape (samples, hosts)
         Memory configured and memory that holds data, and guests, at the end of each step.
     """
 
-    def __init__(self, inventory: Inventory, demand: Demand, now: Callable[[], float]) -> None:
-        self.base, self._now, self._step_s = inventory, now, demand.step_s
+    def __init__(
+        self, inventory: Inventory, demand: Demand, now: Callable[[], float], changed: Callable[[], None]
+    ) -> None:
+        self.base, self._now, self._step_s, self._changed = inventory, now, demand.step_s, changed
         self._cpu, self._data = demand.cpu_cores, demand.memory_mib
         self.hosts = {host.name: number for number, host in enumerate(inventory.hosts)}
         self.vms = {vm.name: number for number, vm in enumerate(inventory.vms)}
@@ -74,7 +103,10 @@ class Estate:
         self.extra_cores = np.zeros(count)
         self.up = np.array([host.state in ("up", "maintenance") for host in inventory.hosts])
         self.open = np.array([host.takes_guests for host in inventory.hosts])
-        self.ready_s, self.down_s = np.zeros(len(self.vms)), np.zeros(len(self.vms))
+        self.ready_s, self.swap_s, self.down_s = (np.zeros(len(self.vms)) for _ in range(3))
+        classes_of = [dirty_classes(vm) for vm in inventory.vms]
+        self._active = np.array([sum(c.size_mib for c in classes) for classes in classes_of], dtype=np.float64)
+        self._touched = np.array([sum(c.dirty_rate_mib_s for c in classes) for classes in classes_of]) * PAGES_PER_MIB
         steps = len(self._cpu)
         self.used_cores, self.ready_cores, self.short_mib, self.memory_mib, self.memory_held_mib, self.guests = (
             np.zeros((steps, count), dtype=np.float32) for _ in range(6)
@@ -97,11 +129,16 @@ class Estate:
                 self._held = np.minimum(self._data[step].astype(np.float64), self.memory)
             there = self.place >= 0
             self.held_mib = np.bincount(self.place[there], self._held[there], len(self.hosts)).astype(np.float64)
+            self._changed()
 
     def demand(self) -> NDArray[np.float64]:
         """Return the CPU demand on each host now, cores."""
         works = (self.place >= 0) & ~self.halted
         return np.bincount(self.place[works], self._row[works], len(self.hosts)) + self.extra_cores
+
+    def shares(self) -> NDArray[np.float64]:
+        """Return what part of a core a thread that never rests gets on each host now."""
+        return np.minimum(1.0, self.cores / np.maximum(self.demand(), 1e-12))
 
     def settle(self) -> None:
         """Add up what happened since the last change."""
@@ -119,7 +156,17 @@ class Estate:
             share = wait / np.maximum(demand, 1e-12)
             slow = np.flatnonzero((self.place >= 0) & ~self.halted & (share[self.place] > 0.0))
             self.ready_s[slow] += self._row[slow] * share[self.place[slow]] * time_s
+        if (self.held_mib > self.ram_mib).any():
+            self._swap(time_s)
         self.down_s[self.wanted & ((self.place < 0) | self.halted)] += time_s
+
+    def _swap(self, time_s: float) -> None:
+        """Let guests wait for pages of theirs that their host had to put out, as `swapping` describes."""
+        works = (self.place >= 0) & ~self.halted
+        active = np.minimum(self._active, self._held)
+        active_mib = np.bincount(self.place[works], active[works], len(self.hosts))
+        out = 1.0 - np.minimum(1.0, self.ram_mib / np.maximum(active_mib, 1e-12))
+        self.swap_s[works] += time_s * swapping(out[self.place[works]], self._touched[works])
 
     def reserve(self, vm: int, host: int) -> None:
         """Take memory for a guest that is to come."""
@@ -133,6 +180,7 @@ class Estate:
         """Add CPU that is no guest's."""
         self.settle()
         self.extra_cores[host] += cores
+        self._changed()
 
     def run(self, vm: int, host: int) -> None:
         """Let a guest run on a host from now on; its memory has been reserved there."""
@@ -141,6 +189,7 @@ class Estate:
         self.place[vm] = self.last[vm] = host
         self._hold(vm, 1.0)
         self.halted[vm] = False
+        self._changed()
 
     def stop(self, vm: int) -> None:
         """Let a guest not run any more; the memory that it had is free."""
@@ -150,6 +199,7 @@ class Estate:
         self._hold(vm, -1.0)
         self.place[vm] = NOWHERE
         self.halted[vm] = False
+        self._changed()
 
     def _hold(self, vm: int, sign: float) -> None:
         if self.place[vm] != NOWHERE:
@@ -159,6 +209,7 @@ class Estate:
         """Let a guest stand still where it is, or go on."""
         self.settle()
         self.halted[vm] = still
+        self._changed()
 
     def fits(self, vm: int, host: int) -> bool:
         """Whether a host has the memory for one more guest."""

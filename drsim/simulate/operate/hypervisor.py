@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import simpy
+from numpy.typing import NDArray
 
-from drsim.migration import THREAD_CORES, Migration, Options, Parameters, Phase
+from drsim.migration import Migration, Options, Parameters, Phase, rates, sender_mib_s, thread_cores
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.carry import Process, carry
+from drsim.simulate.flows import Flow
 from drsim.simulate.lines import Lines
 from drsim.simulate.operate.estate import NOWHERE, Estate
 from drsim.simulate.operate.result import Happened, Migrated, Outcome
@@ -24,11 +28,13 @@ ARRIVED: tuple[Phase, ...] = ("push", "confirm", "done")
 
 @dataclass(slots=True, eq=False)
 class _Trip:
-    """A migration under way."""
+    """A migration under way, with what its threads manage at full CPU, MiB/s."""
 
     move: Move
     path: Path
     run: Migration
+    sender_mib_s: float
+    flow: Flow | None = None
     process: simpy.Process | None = None
     arrived: bool = False
 
@@ -97,6 +103,20 @@ class Hypervisor:
             trip.process.interrupt("host")
         return tuple(sorted(set(lost)))
 
+    def pace(self) -> None:
+        """Let every migration be as slow as the CPU that its hosts have for it, from now on."""
+        if not self._trips:
+            return
+        shares = self._estate.shares()
+        for trip in self._trips.values():
+            if trip.flow is not None:
+                self._slow(trip, trip.flow, shares)
+
+    def _slow(self, trip: _Trip, flow: Flow, shares: NDArray[np.float64]) -> None:
+        ends = [self._estate.hosts[name] for name in (trip.move.source, trip.move.target)]
+        share = float(shares[ends].min())
+        self._lines.slow(flow, math.inf if share == 1.0 else share * trip.sender_mib_s)
+
     def cut_link(self, link: str) -> None:
         """Cut a line between two sites or switches."""
         self._cut.add(link)
@@ -154,6 +174,9 @@ class Hypervisor:
         path = self._topology.path(move.source, move.target)
         assert path is not None  # the preflight has asked
         cap = self._limits.bandwidth_mbit_s if move.bandwidth_mbit_s is None else move.bandwidth_mbit_s
+        options = Options.of(move.transfer, bandwidth_mbit_s=cap)
+        alone = rates(path, cap, path.bandwidth_mbit_s, self._parameters, options)
+        cores = thread_cores(min(alone.stream_mib_s, alone.cap_mib_s), self._parameters, options)
         run = Migration(
             estate.guest(vm),
             path,
@@ -162,18 +185,20 @@ class Hypervisor:
             copy_disks=move.copy_disks,
             parameters=self._parameters,
             line_mbit_s=path.bandwidth_mbit_s,
-            options=Options.of(move.transfer, bandwidth_mbit_s=cap),
+            options=options,
             most_downtime_ms=move.max_downtime_ms,
         )
-        trip = self._trips[move.vm] = _Trip(move=move, path=path, run=run, process=self._env.active_process)
+        sender = sender_mib_s(self._parameters, options)
+        trip = _Trip(move=move, path=path, run=run, sender_mib_s=sender, process=self._env.active_process)
+        self._trips[move.vm] = trip
         if move.transfer.timeout_s is not None:
             self._env.process(self._deadline(trip, move.transfer.timeout_s))
         estate.reserve(vm, target)
         for host in (source, target):
-            estate.load(host, THREAD_CORES)
+            estate.load(host, cores)
         outcome = yield from self._travel(trip)
         for host in (source, target):
-            estate.load(host, -THREAD_CORES)
+            estate.load(host, -cores)
         if not trip.arrived:
             estate.free(vm, target)
         del self._trips[move.vm]
@@ -196,10 +221,17 @@ class Hypervisor:
                 estate.free(vm, source)
                 estate.bring(vm, target, move.copy_disks)
 
+        def opened(flow: Flow) -> None:
+            trip.flow = flow
+            self._slow(trip, flow, estate.shares())
+
         while True:
             try:
                 if trip.run.phase != "done":
-                    yield from carry(self._env, self._lines, trip.path.edges, run, became)
+                    try:
+                        yield from carry(self._env, self._lines, trip.path.edges, run, became, opened)
+                    finally:
+                        trip.flow = None
                 if run.gave_up:
                     why = "its passes over memory got no shorter"
                     self._tell("aborted", move.vm, f"{move.vm} goes on on {move.source}: {why}")

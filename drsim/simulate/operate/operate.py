@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import simpy
+from simpy.events import Event as SimEvent
 
 from drsim.errors import DataError, DrsimError, Problem
 from drsim.inventory import Inventory
@@ -141,7 +142,7 @@ class _World:
     ) -> None:
         self._env = env = simpy.Environment()
         self._steps, self._step_s, self._restart = len(demand.cpu_cores), demand.step_s, restart
-        self._estate = Estate(inventory, demand, lambda: env.now)
+        self._estate = Estate(inventory, demand, lambda: env.now, self._pace_soon)
         capacity = Topology(inventory).capacity_mbit_s
         self._lines = Lines(env, capacity, parameters.goodput, parameters.return_share, fast=True)
         self._incidents: list[Incident] = []
@@ -151,6 +152,17 @@ class _World:
         self._starting: set[int] = set()
         self._on: frozenset[Happened] = frozenset()
         self._news, self._why = env.event(), ""
+        self._pacing = False
+
+    def _pace_soon(self) -> None:
+        """Have the migrations paced anew, once for all that happens at this instant."""
+        if not self._pacing:
+            self._pacing = True
+            self._env.timeout(0).callbacks.append(self._pace)
+
+    def _pace(self, _: SimEvent) -> None:
+        self._pacing = False
+        self._hypervisor.pace()
 
     def _tell(self, kind: Happened, subject: str, text: str) -> None:
         self._incidents.append(Incident(time_s=self._env.now, kind=kind, subject=subject, text=text))
@@ -189,6 +201,7 @@ class _World:
             memory_short_mib=estate.short_mib,
             guests=estate.guests,
             ready_s=estate.ready_s,
+            swap_s=estate.swap_s,
             down_s=estate.down_s,
             place=estate.place,
             migrations=tuple(self._hypervisor.migrated),

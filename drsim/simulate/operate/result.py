@@ -98,8 +98,9 @@ class Operation:
         Configured memory of the guests on a host, what of it holds data, and their number, at the end of each step.
     memory_short_mib : array of float, shape (samples, hosts)
         Data that a host has no memory for: what ballooning or swapping must take from its guests. Mean over each step.
-    ready_s, down_s : array of float, shape (vms,)
-        Core-seconds that each guest waited for CPU; seconds that it did not run.
+    ready_s, swap_s, down_s : array of float, shape (vms,)
+        Core-seconds that each guest waited for CPU; seconds that it waited for memory which its host had swapped out;
+        seconds that it did not run.
     place : array of int, shape (vms,)
         Host on which each guest runs at the end; -1 if it does not.
     migrations : tuple of Migrated
@@ -122,6 +123,7 @@ class Operation:
     memory_short_mib: NDArray[np.float32]
     guests: NDArray[np.float32]
     ready_s: NDArray[np.float64]
+    swap_s: NDArray[np.float64]
     down_s: NDArray[np.float64]
     place: NDArray[np.int64]
     migrations: tuple[Migrated, ...]
@@ -137,6 +139,7 @@ class Operation:
             ``contended_host_hours``: hours in which a host was over its cores, over all hosts;
             ``ready_core_hours``: CPU that guests waited for; ``worst_ready_share``: of the host and step in which
             guests waited most, waiting over demand; ``memory_short_gib_hours``: data without memory, over all hosts;
+            ``vm_hours_swapping``: time that guests waited for memory;
             ``migrations`` done, ``gib_moved``, ``downtime_s`` of all guests
             together; ``vm_hours_down``; ``migrations_not_done``.
         """
@@ -147,6 +150,7 @@ class Operation:
             "ready_core_hours": float(self.ready_s.sum()) / HOUR_S,
             "worst_ready_share": float((self.ready_cores / demand).max(initial=0.0)),
             "memory_short_gib_hours": float(self.memory_short_mib.sum()) / 1024.0 * self.step_s / HOUR_S,
+            "vm_hours_swapping": float(self.swap_s.sum()) / HOUR_S,
             "migrations": float(len(done)),
             "gib_moved": sum(one.sent_mib for one in self.migrations) / 1024.0,
             "downtime_s": sum(one.downtime_ms for one in done) / 1e3,
@@ -193,6 +197,7 @@ class Operation:
                 "host": [self.hosts[number] if number >= 0 else None for number in self.place.tolist()],
                 "cpu_ready_core_s": self.ready_s,
                 "cpu_ready_percent": 100.0 * self.ready_s / (self.vcpus * self.step_s * steps),
+                "swap_wait_s": self.swap_s,
                 "down_s": self.down_s,
                 "migrations": [moves[vm] for vm in self.vms],
                 "migration_downtime_ms": [still_ms[vm] for vm in self.vms],
