@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 
@@ -19,7 +18,7 @@ from drsim.schedule import Schedule, schedule
 from drsim.simulate import Simulation, simulate
 from drsim.storage import Stores
 from drsim.topology import Path, Topology
-from drsim.travel import climb, equip
+from drsim.travel import climb, equip_all
 from drsim.version import __version__
 from drsim.wires import wired
 from drsim.worth import worth
@@ -259,16 +258,8 @@ def _travel(
     def constants(move: Move) -> Parameters:
         return own.get(move.id, parameters)
 
-    crowd = Counter((move.wave, edge) for move in moves for edge in path(move).edges)
-
-    def share_mbit_s(move: Move) -> float:
-        return min(topology.capacity_mbit_s[edge] / crowd[move.wave, edge] for edge in path(move).edges)
-
-    moves = tuple(
-        equip(
-            move, guest(move), path(move), policy, constants(move), min(share_mbit_s(move), path(move).bandwidth_mbit_s)
-        )
-        for move in moves
+    moves = equip_all(
+        moves, policy, path=path, guest=guest, constants=constants, capacity_mbit_s=topology.capacity_mbit_s
     )
     simulation = play()
     hard = {move.id for move in moves if not simulation.predictions[move.id].converges}

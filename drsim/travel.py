@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from drsim.inventory import Vm
@@ -68,6 +70,58 @@ def equip(move: Move, vm: Vm, path: Path, policy: Policy, parameters: Parameters
         options=options,
     )
     return replace(move, transfer=transfer, first_downtime_ms=round(first_ms, 1))
+
+
+def equip_all(
+    moves: tuple[Move, ...],
+    policy: Policy,
+    *,
+    path: Callable[[Move], Path],
+    guest: Callable[[Move], Vm],
+    constants: Callable[[Move], Parameters],
+    capacity_mbit_s: Mapping[str, float],
+) -> tuple[Move, ...]:
+    """Return the moves with their settings; see `equip`.
+
+    Moves of a wave share their lines evenly; what those that are capped leave of theirs the others get, and with it one
+    of them may come to rest under a cap after all.
+
+    Parameters
+    ----------
+    moves : tuple of Move
+        Of a plan.
+    policy : Policy
+        Its manners and its cap.
+    path, guest, constants : callable
+        What lies between the hosts of a move, its guest, constants of the migration model for it.
+    capacity_mbit_s : mapping of str to float
+        Rate of each line (`Topology.capacity_mbit_s`).
+    """
+    edges = {move.id: path(move).edges for move in moves}
+
+    def settle(settled: tuple[Move, ...]) -> tuple[Move, ...]:
+        taken, waiting = dict[tuple[int, str], float](), Counter[tuple[int, str]]()
+        calm = {now.id for now, was in zip(settled, moves, strict=True) if now.bandwidth_mbit_s != was.bandwidth_mbit_s}
+        for move in settled:
+            for edge in edges[move.id]:
+                place = (move.wave, edge)
+                if move.id in calm:
+                    taken[place] = taken.get(place, 0.0) + (move.bandwidth_mbit_s or 0.0)
+                else:
+                    waiting[place] += 1
+
+        def share_mbit_s(move: Move) -> float:
+            places = ((move.wave, edge) for edge in edges[move.id])
+            return min((capacity_mbit_s[at[1]] - taken.get(at, 0.0)) / waiting[at] for at in places)
+
+        return tuple(
+            move
+            if move.id in calm
+            else equip(move, guest(move), path(move), policy, constants(move), share_mbit_s(move))
+            for move in settled
+        )
+
+    return settle(settle(moves))
 
 
 def climb(

@@ -232,20 +232,24 @@ class LibvirtKvm:
             on_progress(progress)
 
         given_up: list[str] = []
+        answered_s = [time.monotonic()]
+
+        def heard() -> None:
+            answered_s[0] = time.monotonic()
 
         def look_and_steer() -> None:
-            if why := self._steer(steering, domain, self._report(move, domain, tell)):
+            if why := self._steer(steering, domain, self._report(move, domain, tell, heard)):
                 given_up.append(why)
 
         # Post-copy begins when it is told to: look often, so that not much more than its passes are sent before.
         poll_s = POLL_S / 4 if move.transfer.may_postcopy else POLL_S
         began = time.monotonic()
         # A QEMU whose connection has died may answer nobody; that must not keep us from hearing the call's end.
-        glance, glanced = Call(look_and_steer), time.monotonic()
+        glance = Call(look_and_steer)
         while not call.wait(poll_s):
             if glance.wait(0.0):
-                glance, glanced = Call(look_and_steer), time.monotonic()
-            elif time.monotonic() - glanced > HUNG_S:
+                glance = Call(look_and_steer)
+            if time.monotonic() - answered_s[0] > HUNG_S:
                 return self._left_hanging(move, vm)
         wall_s = time.monotonic() - began
         # The call tells why, the looking tells what: an error may be raised after the guest has moved.
@@ -417,11 +421,15 @@ class LibvirtKvm:
             if error.get_error_code() not in gone:  # else it ended by itself meanwhile
                 raise
 
-    def _report(self, move: Move, domain: Any, on_progress: ProgressListener) -> Progress | None:
+    def _report(
+        self, move: Move, domain: Any, on_progress: ProgressListener, heard: Callable[[], None] = lambda: None
+    ) -> Progress | None:
+        """Tell how far a migration is, and that its host has answered; None if there is nothing to tell."""
         try:
             stats = domain.jobStats()
         except self._libvirt.libvirtError:
             return None  # it has just gone; the look at both ends decides
+        heard()
         if stats.get("type", 0) == self._libvirt.VIR_DOMAIN_JOB_NONE:
             return None
         progress = progress_of(move.id, stats)

@@ -146,3 +146,22 @@ def test_moves_that_share_a_long_line_share_the_cap_and_a_hot_guest_gets_all_of_
     hot = replace(few, dirty=(PageClass(size_mib=200.0, dirty_rate_mib_s=80.0),))
     move = Move(id="m", vm="a", source="a", target="b", reason="", max_downtime_ms=100.0)
     assert equip(move, hot, line, Policy(), DEFAULT, 1000.0).bandwidth_mbit_s is None
+
+
+def test_what_calm_guests_leave_of_a_long_line_a_busier_one_gets() -> None:
+    calm = [
+        replace(guest(name), memory_mib=256, dirty=(PageClass(size_mib=32.0, dirty_rate_mib_s=0.5),)) for name in "xyz"
+    ]
+    busy = replace(guest("busy"), memory_mib=256, dirty=(PageClass(size_mib=64.0, dirty_rate_mib_s=20.0),))
+    wide = replace(DEFAULT, tcp_window_mib=32.0)
+    policy = Policy(limits=Limits(moves_per_host=8))
+    wish = Objective(goal="evacuate", hosts=("a",))
+    inventory = estate(*calm, busy, rtt_ms=80.0)
+    plan = make_plan(inventory, policy, wish, time_limit_s=1.0, seed=1, parameters=wide)
+    caps = {move.vm: move.bandwidth_mbit_s for move in plan.moves}
+    assert {move.wave for move in plan.moves} == {1}
+    assert all(caps[vm.name] is not None for vm in calm)
+    assert caps["busy"] is not None
+    assert caps["busy"] > 1.5 * (caps["x"] or 0.0)
+    assert sum(cap or 0.0 for cap in caps.values()) < 1000.0
+    assert all(move.prediction is not None and move.prediction.converges for move in plan.moves)
