@@ -146,6 +146,10 @@ def plan(
         float | None,
         typer.Option(min=0.01, help="balance: hours in which what is saved must exceed what the moves cost."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="When it will be carried out, 2026-11-28T22:00+01:00: guests with a quiet time then stay."),
+    ] = None,
     storage_only: Annotated[
         bool, typer.Option("--storage-only", help="Move disks of running guests, not the guests: --vm, --to, --disk.")
     ] = False,
@@ -185,6 +189,9 @@ def plan(
     if storage_only != bool(vm and to) or (disk and not storage_only):
         raise DrsimError("--storage-only needs --vm GUEST and --to DATASTORE, which with --disk belong to it alone.")
     wish = parse_objective(objective, host or [], aim=aim, horizon_h=horizon, threshold=threshold, like=like)
+    if start and storage_only:
+        raise DrsimError("--start belongs to moves of guests; disks are moved with --storage-only while 'apply' may.")
+    wish = replace(wish, start_at=start)
     if (objective == "place") != (new is not None):
         raise DrsimError("--objective place and --new FILE belong together.")
     if new:

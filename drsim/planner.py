@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
+from datetime import datetime
 
 from drsim import check
 from drsim.arrive import awaiting, starts
@@ -14,6 +15,7 @@ from drsim.optimize import Progress, Result, Stop, optimize, score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan, replay
 from drsim.policy import Limits, NotOn, Objective, Pin, Policy
+from drsim.quiet import QuietTimes, instant
 from drsim.schedule import Schedule, schedule
 from drsim.simulate import Simulation, simulate
 from drsim.storage import Stores
@@ -128,7 +130,9 @@ def make_plan(
         return _that_pays(objective, objective.horizon_s, parameters, toward)
 
     stores = Stores(inventory, policy)
-    stuck: dict[str, str] = {}
+    times = QuietTimes(policy, inventory)
+    start = None if objective.start_at is None else instant(objective.start_at)
+    stuck = {} if start is None else _asleep(times, inventory, start)
     closed: set[tuple[str, str]] = set()
     share_s, begin = time_limit_s, None
     for _ in range(MAX_CUTS):
@@ -151,6 +155,9 @@ def make_plan(
             for move in moves
             if move.prediction is not None and not move.prediction.converges and move.vm not in stuck
         }
+        if start is not None and times:
+            banded = moves if calibration is None else _all_banded(moves, inventory, calibration)
+            new |= {vm: why for vm, why in times.objections(banded, start).items() if vm not in stuck}
         shut = set[tuple[str, str]]()
         if objective.goal == "balance" and policy.limits.max_moves is None:
             # Nobody asked for these guests to be just there: elsewhere they may do as well.
@@ -163,12 +170,30 @@ def make_plan(
         closed |= shut
         share_s, begin = time_limit_s / MAX_CUTS, result.placement
     notes = tuple(climbed.values())
+    if start is None and any(times.has(move.vm) for move in moves):
+        notes += (
+            "Some of its guests have quiet times, which 'drsim apply' keeps: plan with --start to plan for them.",
+        )
     if calibration is not None:
-        topology = Topology(inventory)
-        moves = tuple(_banded(move, inventory, topology, calibration) for move in moves)
+        moves = _all_banded(moves, inventory, calibration)
     return _assemble(
         inventory, estate, policy, objective, result, order, moves, stuck, notes, simulation.makespan_s, seed
     )
+
+
+def _asleep(times: QuietTimes, inventory: Inventory, start: datetime) -> dict[str, str]:
+    """Return the guests that have a quiet time when the plan starts, and say until when."""
+    found = {vm.name: times.disturbed(vm.name, start, start) for vm in inventory.vms}
+    return {
+        vm: f"'{vm}' stays: it must not be moved before {seen[1]:%Y-%m-%d %H:%M} UTC."
+        for vm, seen in found.items()
+        if seen is not None
+    }
+
+
+def _all_banded(moves: tuple[Move, ...], inventory: Inventory, calibration: Calibration) -> tuple[Move, ...]:
+    topology = Topology(inventory)
+    return tuple(_banded(move, inventory, topology, calibration) for move in moves)
 
 
 def _takes_disks(stores: Stores, inventory: Inventory, vm: str, host: str) -> bool:
@@ -187,6 +212,13 @@ def _unknown(objective: Objective, inventory: Inventory) -> Iterator[Problem]:
                 expected = f"there is no {what} '{name}' in inventory '{inventory.name}'."
                 remedy = f"Name one of {', '.join(list(known)[:6])}, ..."
                 yield Problem(place="objective", field=field, expected=expected, remedy=remedy)
+    if objective.start_at is not None:
+        try:
+            instant(objective.start_at)
+        except ValueError:
+            expected = f"'{objective.start_at}' is no instant with an offset from UTC."
+            remedy = "Write it as 2026-11-28T22:00+01:00."
+            yield Problem(place="objective", field="start_at", expected=expected, remedy=remedy)
 
 
 def _in_time(policy: Policy, minutes: float, anew: Callable[[Limits], Plan]) -> Plan:

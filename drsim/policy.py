@@ -39,6 +39,9 @@ Rung = Literal["auto_converge", "hybrid"]
 Overlay = Literal["none", "vxlan"]
 Goal = Literal["balance", "evacuate", "consolidate", "repair", "place", "spread", "defragment"]
 
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
 THRESHOLDS = {1: math.inf, 2: 1.5, 3: 1.25, 4: 1.1}
 """Load over mean load from which a host is relieved, by how willing balancing is; 5 stands for as even as can be."""
 
@@ -84,6 +87,17 @@ class Storing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quiet:
+    """When the guests named must not be moved: no migration of theirs begins then, or is likely to run into it."""
+
+    vms: Annotated[tuple[str, ...], MinLen(1), About("Guests: names, tag:LABEL, or * for all.")]
+    days: Annotated[tuple[Day, ...], MinLen(1), About("Days on which it begins: mon, tue, ...; all by default.")] = DAYS
+    begin: Annotated[str, About("Time of day at which it begins, HH:MM.")] = "00:00"
+    end: Annotated[str, About("Time of day at which it ends, HH:MM; on the day after if it is not later.")] = "00:00"
+    zone: Annotated[str, About("Time zone of both, e.g. Europe/Berlin.")] = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
     """Networks of the inventory that are one wire, whatever their bridges are called."""
 
@@ -121,6 +135,9 @@ class Objective:
         Gt(0),
         About("balance: what a plan saves in this time must exceed what it costs; not asked by default.", "s"),
     ] = None
+    start_at: Annotated[
+        str | None, About("When it will be carried out, ISO 8601 with its offset from UTC: quiet times are kept then.")
+    ] = None
 
     @property
     def load_to_reach(self) -> float | None:
@@ -136,4 +153,5 @@ class Policy:
     limits: Annotated[Limits, About("Limits.")] = Limits()
     manners: Annotated[tuple[Manner, ...], About("How guests travel; by default by plain pre-copy.")] = ()
     storing: Annotated[tuple[Storing, ...], About("Where copied disks land; by default at the path they had.")] = ()
+    quiet: Annotated[tuple[Quiet, ...], About("When guests must not be moved.")] = ()
     wires: Annotated[tuple[Wire, ...], About("Networks that are one wire under several names.")] = ()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from drsim.inventory import Host, Vm
 from drsim.migration import DEFAULT, Options, predict
 from drsim.plan import Move, Plan
+from drsim.quiet import QuietTimes
 from drsim.topology import Topology
 from executor.ends import between
 from executor.hypervisor.base import HostFacts, Line, Whereabouts
@@ -84,6 +85,8 @@ def recheck(
             )
         )
         return tuple(refusals)
+    if now is not None and (why := QuietTimes(plan.policy, plan.inventory).objection(move, now)):
+        refusals.append(Refusal(kind="quiet", text=why, remedy="Make a plan for then: drsim plan --start."))
     if source is not None and now is not None and source.state != "unknown" and not move.storage_only:
         refusals += between(move, source, facts, plan.policy.limits, now, promised_ports=promised.ports, line=line)
     if move.storage_only:

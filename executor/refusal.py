@@ -13,7 +13,7 @@ class Refusal:
     ----------
     kind : str
         ``guest``, ``host``, ``memory``, ``cpu``, ``machine``, ``network``, ``disk``, ``version``, ``transfer``,
-        ``clock``, ``tls``, ``ports``, ``line`` or ``rule``.
+        ``clock``, ``tls``, ``ports``, ``line``, ``quiet`` or ``rule``.
     text : str
         What was found and what was expected.
     remedy : str

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event as Flag
@@ -18,6 +19,7 @@ from drsim.errors import PlanError, Problem, StoreError
 from drsim.formats import plan_to_json, read_plan
 from drsim.inventory import Inventory
 from drsim.plan import Plan
+from drsim.quiet import QuietTimes
 from executor.carry import Carrier, Lease, Orders
 from executor.drift import differences
 from executor.events import EventListener, RunEnded, RunStarted
@@ -77,8 +79,8 @@ def apply(
     Raises
     ------
     PlanError
-        Before anything was done: the plan is not applyable, breaks a rule, or the estate is no longer the one that it
-        was made for; each change is named.
+        Before anything was done: the plan is not applyable, breaks a rule, would move guests in their quiet times, or
+        the estate is no longer the one that it was made for; each change is named.
     StoreError
         The record cannot be written, or another controller is at work. Migrations under way carry on; resume the run.
     """
@@ -94,6 +96,7 @@ def apply(
             texts = [change.text for change in changes if change.refuses]
             store.note("apply_refused", actor=actor, detail={"plan_hash": plan.hash, "changes": texts})
             raise PlanError(*(_stale(text) for text in texts))
+        _refuse_disturbing(plan, clock())
         run_id = store.begin(plan, plan_to_json(plan), estate=hypervisor.name, actor=actor)
         remarks = tuple(change.text for change in changes)
         orders = Orders(on_event=on_event, stop=stop or Flag(), abort=abort or Flag(), brake=brake, clock=clock)
@@ -209,6 +212,14 @@ def _refuse_unfit(plan: Plan) -> None:
         raise PlanError(
             *(Problem(place="plan", expected=violation.text, remedy=violation.remedy) for violation in broken)
         )
+
+
+def _refuse_disturbing(plan: Plan, now: datetime) -> None:
+    """Refuse a plan that, begun now, would move guests in their quiet times."""
+    found = QuietTimes(plan.policy, plan.inventory).objections(plan.moves, now)
+    remedy = "Apply it at another time, or make a plan for now that leaves them out: drsim plan --start."
+    if found:
+        raise PlanError(*(Problem(place=f"move of {vm}", expected=why, remedy=remedy) for vm, why in found.items()))
 
 
 def _stale(text: str) -> Problem:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from zoneinfo import available_timezones
 
 from drsim.check.inventory import problem
 from drsim.errors import Problem
@@ -26,6 +28,7 @@ from drsim.policy import (
     select_hosts,
     select_vms,
 )
+from drsim.quiet import clock
 from drsim.transfer import contradictions
 from drsim.wires import wire_problems
 
@@ -43,6 +46,7 @@ def policy_problems(policy: Policy, inventory: Inventory) -> tuple[Problem, ...]
         _selectors(policy, inventory),
         _manners(policy, inventory),
         _storing(policy, inventory),
+        _quiet(policy, inventory),
         wire_problems(policy, inventory),
         _contradictions(policy, inventory),
     )
@@ -100,6 +104,25 @@ def _storing(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
             if name not in stores or stores[name].path is None:
                 known = ", ".join(store.name for store in inventory.datastores if store.path) or "none"
                 yield problem(place, "datastores", f"'{name}' is no datastore with a folder.", f"Name one of: {known}.")
+
+
+def _quiet(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
+    tags = _tags(inventory)
+    for number, quiet in enumerate(policy.quiet, 1):
+        place = f"quiet {number}"
+        for word in quiet.vms:
+            if word != "*" and word not in inventory.vm_by_name and word not in tags:
+                yield problem(place, "vms", f"'{word}' is no guest and no tag of one.", "Correct it, or use * for all.")
+        for field in ("begin", "end"):
+            try:
+                clock(getattr(quiet, field))
+            except ValueError:
+                expected = f"'{getattr(quiet, field)}' is no time of day."
+                yield problem(place, field, expected, 'Write it in quotes, "08:30".')
+        if quiet.zone not in available_timezones():
+            near = difflib.get_close_matches(quiet.zone, available_timezones(), 1)
+            remedy = f"Did you mean {near[0]}?" if near else "Name one, e.g. UTC or Europe/Berlin."
+            yield problem(place, "zone", f"'{quiet.zone}' is no time zone.", remedy)
 
 
 def _joined(must: Sequence[Rule], inventory: Inventory) -> list[tuple[set[str], set[str]]]:

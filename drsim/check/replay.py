@@ -14,6 +14,7 @@ from drsim.inventory import Inventory
 from drsim.placement import Placement
 from drsim.plan import Move, Plan, Start
 from drsim.policy import Apart, select_vms
+from drsim.quiet import QuietTimes, instant
 from drsim.resources import needs, present
 from drsim.storage import Stores
 from drsim.topology import Topology
@@ -55,6 +56,10 @@ class _Replay:
                 "limit", "plan", f"{len(real)} moves are more than max_moves={limits.max_moves}.", "Move less.", 0
             )
         yield from self._sums()
+        if self._plan.objective.start_at is not None:
+            times = QuietTimes(self._policy, self._inventory)
+            for vm, why in times.objections(self._plan.moves, instant(self._plan.objective.start_at)).items():
+                yield self._say("quiet", vm, why, "Let the plan start at another time, or move less.", 0)
         for number, wave in enumerate(self._plan.waves, 1):
             sound = []
             for move in wave:

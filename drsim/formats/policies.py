@@ -15,7 +15,7 @@ from drsim.formats.neutral import PREFIX, read_neutral
 from drsim.formats.text import read_text, refuse, write_text
 from drsim.formats.traces import HUAWEI, read_huawei
 from drsim.formats.validate import build, check_header
-from drsim.policy import FORMAT_VERSION, Limits, Manner, Policy, Rule, Storing, Wire
+from drsim.policy import FORMAT_VERSION, Limits, Manner, Policy, Quiet, Rule, Storing, Wire
 from drsim.transfer import Transfer
 
 FORMAT = "drsim-policy"
@@ -102,7 +102,7 @@ def _manner(manner: Manner) -> dict[str, Any]:
     return record
 
 
-def _listed(record: Storing | Wire) -> dict[str, Any]:
+def _listed(record: Quiet | Storing | Wire) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(record).items()}
 
 
@@ -123,6 +123,8 @@ def write_policy(policy: Policy, path: str | Path) -> None:
         data["manners"] = [_manner(manner) for manner in policy.manners]
     if policy.storing:
         data["storing"] = [_listed(wish) for wish in policy.storing]
+    if policy.quiet:
+        data["quiet"] = [_listed(quiet) for quiet in policy.quiet]
     if policy.wires:
         data["wires"] = [{**_listed(wire), "bridges": [asdict(each) for each in wire.bridges]} for wire in policy.wires]
     write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), path)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from drsim.inventory import Inventory, PageClass
-from drsim.policy import Limits, Policy
+from drsim.policy import Limits, Policy, Quiet
 from executor.drift import differences
 from executor.hypervisor.base import HostFacts, Line, Sighting, Whereabouts
 from executor.preflight import Promised, recheck, way_between
@@ -146,3 +146,15 @@ def test_what_is_known_of_a_line_is_said_with_its_age() -> None:
     old = replace(estate(), captured_at="2026-11-25T11:30:00+00:00")
     said = way_between(MOVE, plan(old), unknown, now)
     assert said == "The line was not measured (no shell); the plan's inventory, 30 min old says: 10 ms, 1000 Mbit/s."
+
+
+def test_a_guest_is_left_alone_in_its_quiet_time() -> None:
+    quiet = replace(plan(), policy=Policy(quiet=(Quiet(vms=("c",), begin="08:00", end="18:00"),)))
+    noon = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+    (refusal,) = recheck(MOVE, quiet, HERE, FACTS, now=noon)
+    assert refusal.kind == "quiet"
+    assert "may begin at 2026-11-25 18:00 UTC" in refusal.text
+    assert recheck(MOVE, quiet, HERE, FACTS, now=noon.replace(hour=18)) == ()
+    late = replace(MOVE, prediction=replace(quiet.moves[0].prediction, total_time_high_s=120.0))  # type: ignore[type-var]
+    assert recheck(late, quiet, HERE, FACTS, now=noon.replace(hour=7, minute=58)) != ()
+    assert recheck(late, quiet, HERE, FACTS, now=noon.replace(hour=7, minute=57)) == ()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from drsim.errors import PlanError, StoreError
 from drsim.formats import write_inventory
+from drsim.policy import Quiet
 from executor.events import Event, MoveEnded, MoveProgress, MoveStarted, RunEnded, RunStarted, WaveStarted
 from executor.hypervisor.simulated import SimulatedHypervisor
 from executor.lifecycle import RunState
@@ -128,3 +130,14 @@ def test_the_state_file_carries_a_run_across_processes(store: Store, tmp_path: P
     fresh = SimulatedHypervisor(file)
     assert {vm.name: vm.host for vm in fresh.inventory().vms} == dict(the_plan.target)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_plan_is_not_begun_while_it_would_disturb_a_quiet_time(store: Store) -> None:
+    quiet = Quiet(vms=("e",), begin="08:00", end="18:00")
+    the_plan, hypervisor = replace(plan(), policy=replace(plan().policy, quiet=(quiet,))), SimulatedHypervisor(estate())
+    with pytest.raises(PlanError, match=r"move of e.*may begin at 2026-11-25 18:00 UTC"):
+        apply(the_plan, hypervisor, store, actor="ann", clock=lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
+    assert store.runs() == ()
+    assert {vm.name: vm.host for vm in hypervisor.inventory().vms} == {vm.name: vm.host for vm in estate().vms}
+    done = apply(the_plan, hypervisor, store, actor="ann", clock=lambda: datetime(2026, 11, 25, 18, tzinfo=UTC))
+    assert done.state is RunState.DONE
