@@ -21,6 +21,9 @@ SILENT_S = 20.0
 """Time without a byte sent until a migration is given up, seconds: QEMU itself waits for TCP, a quarter of an hour, and
 libvirt's daemons miss each other after half a minute."""
 
+START_S = 60.0
+"""The same before the first byte, seconds: the target may take its time to get ready."""
+
 SHRINK = 0.9
 """A pass counts as shorter if it leaves less than this share of the best before it."""
 
@@ -94,8 +97,8 @@ class Steering:
             return self._give_up(f"it was given up after {transfer.timeout_s:g} s, as planned")
         if sight.sent_mib != self._sent_mib:
             self._sent_mib, self._sent_s = sight.sent_mib, sight.elapsed_s
-        elif sight.elapsed_s - self._sent_s >= SILENT_S:
-            return self._give_up(f"nothing could be sent for {SILENT_S:g} s")
+        elif sight.elapsed_s - self._sent_s >= (limit_s := SILENT_S if sight.sent_mib else START_S):
+            return self._give_up(f"nothing could be sent for {limit_s:g} s")
         handover = 1 if transfer.mode == "postcopy" else transfer.precopy_passes + 1
         if transfer.may_postcopy and sight.rounds >= handover:
             self._over = True

@@ -53,7 +53,7 @@ LOOK_TIMEOUT_S = OPEN_TIMEOUT_S + 20.0
 GLANCE_S = 5.0
 """Time for one look at somebody else's migration, seconds."""
 
-HUNG_S = 45.0
+HUNG_S = 30.0
 """How long a QEMU may answer nobody before its migration is no longer waited for, seconds. One whose line died while it
 wrote the last of a stopped guest hears nobody until TCP gives up (``net.ipv4.tcp_retries2``), up to fifteen minutes."""
 
@@ -250,7 +250,7 @@ class LibvirtKvm:
             if glance.wait(0.0):
                 glance = Call(look_and_steer)
             if time.monotonic() - answered_s[0] > HUNG_S:
-                return self._left_hanging(move, vm)
+                return Outcome(status="unknown", reason=_hanging(move))
         wall_s = time.monotonic() - began
         # The call tells why, the looking tells what: an error may be raised after the guest has moved.
         cause = given_up[0] if given_up else ("" if call.error is None else message(call.error))
@@ -258,15 +258,6 @@ class LibvirtKvm:
         if outcome.status == "moved" and outcome.total_time_s is None:  # no hypervisor kept count: post-copy
             outcome = replace(outcome, total_time_s=wall_s, **({} if not last else _counted(last[0])))
         return outcome
-
-    def _left_hanging(self, move: Move, vm: Vm) -> Outcome:
-        """Say what is known of a migration whose QEMU answers nobody; nothing is done about it."""
-        text = (
-            f"QEMU of '{vm.name}' on {move.source} has answered nobody for {HUNG_S:g} s while it was migrated. drsim "
-            "keeps its hands off. If the line died just as the guest stood still, it runs again there once the line "
-            "has healed or TCP has given it up (net.ipv4.tcp_retries2 of the host); resume the run then."
-        )
-        return Outcome(status="unknown", reason=f"{text} Seen meanwhile: {judge(move, self._look(vm)).text}")
 
     def _begin(self, move: Move, vm: Vm, steering: Steering) -> tuple[Call, Any]:
         """Start the migration; raise what keeps it from starting."""
@@ -485,6 +476,15 @@ class LibvirtKvm:
         if stood_ms is not None and stood_ms > move.max_downtime_ms:
             notes.append(f"It stood still for {stood_ms:.0f} ms, longer than its limit of {move.max_downtime_ms:g} ms.")
         return Outcome(status="moved", reason=" ".join(notes), **figures)
+
+
+def _hanging(move: Move) -> str:
+    """Say what is known of a migration whose QEMU answers nobody; looking at it once more would take as long again."""
+    return (
+        f"QEMU of '{move.vm}' on {move.source} has answered nobody for {HUNG_S:g} s while it was migrated. drsim keeps "
+        "its hands off. If the line died just as the guest stood still, it runs again there once the line has healed "
+        "or TCP has given it up (net.ipv4.tcp_retries2 of the host); resume the run then."
+    )
 
 
 def _counted(last: Progress) -> dict[str, Any]:

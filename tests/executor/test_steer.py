@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from drsim.migration.automaton import STALLED_S
 from drsim.plan import Move
 from drsim.transfer import Transfer
-from executor.steer import SILENT_S, STALLED_PASSES, Sight, Steering, Step
+from executor.steer import SILENT_S, STALLED_PASSES, START_S, Sight, Steering, Step
 
 
 def move(limit_ms: float = 400.0, first_ms: float | None = None, **settings: object) -> Move:
@@ -66,6 +66,13 @@ def test_a_line_that_swallows_everything_is_given_up_on() -> None:
     steering = Steering(move())
     made = [(look.elapsed_s, step.kind) for look in looks if (step := steering.next(look)) is not None]
     assert made == [(10 + SILENT_S, "give_up")]
+
+
+def test_a_target_may_take_its_time_to_get_ready() -> None:
+    looks = [Sight(elapsed_s=float(t), rounds=0, remaining_mib=0.0) for t in range(100)]
+    steering = Steering(move())
+    made = [(look.elapsed_s, step.kind) for look in looks if (step := steering.next(look)) is not None]
+    assert made == [(START_S, "give_up")]
 
 
 def test_a_timeout_is_a_timeout() -> None:

@@ -112,3 +112,22 @@ def test_lines_are_measured_by_the_hosts_themselves(lab: Lab) -> None:
     assert 39.0 < line.rtt_ms < 60.0
     assert 100.0 < line.rate_mbit_s < 1010.0
     assert replace(line, note="") == line
+
+
+def test_a_line_that_became_too_long_is_measured_before_the_move_and_refused(lab: Lab) -> None:
+    declared = read_hosts_file(lab.state.folder / "hosts.yaml").hosts
+    door = LibvirtKvm(read(lab), shells={host.name or "": host.shell or "" for host in declared})
+    for host in ("h1", "h2"):
+        lab.line(host, rtt_ms=120.0)  # each of the two lines is half of the way
+    try:
+        line = door.line("h1", "h2")
+    finally:
+        for host in ("h1", "h2"):
+            lab.line(host, rtt_ms=0.0)
+        facts = door.facts("h1"), door.facts("h2")
+        door.close()
+    assert line.rtt_ms is not None, line
+    assert 119.0 < line.rtt_ms < 150.0
+    (refusal,) = between(TLS, *facts, Limits(), datetime.now(UTC), line=line)
+    assert (refusal.kind, "measured just now" in refusal.text) == ("line", True)
+    assert (facts[0].outgoing_ports or 0) > 1000
