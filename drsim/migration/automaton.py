@@ -20,7 +20,7 @@ from typing import Literal
 from drsim.inventory import Vm
 from drsim.migration.dirty import Bitmap
 from drsim.migration.guest import load
-from drsim.migration.leg import MIRROR_SHARE, Leg, net_rate, wait_s, watched
+from drsim.migration.leg import MIRROR_SHARE, Leg, net_rate, wait_s
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
 from drsim.migration.plain import ONE_PAGE_MIB, PATIENCE, SOON_S
@@ -94,6 +94,15 @@ class Migration:
         False as soon as it is clear that pre-copy alone cannot keep the downtime limit, unless post-copy ends it.
     """
 
+    __slots__ = (
+        "_bitmap", "_burst", "_first_rate", "_fresh", "_gone", "_last_rest", "_later_rate", "_left_mib", "_left_s",
+        "_load", "_looks", "_max_downtime_s", "_memory_limit", "_memory_mib", "_memory_s", "_missing",
+        "_most_downtime_s", "_on_target", "_options", "_parameters", "_pass_s", "_push_mib", "_push_rate", "_push_s",
+        "_rates", "_switch_s", "_throttle", "_tick_rest", "_zero_left", "converges", "dirtied_mib", "downtime_s",
+        "elapsed_s", "faults", "gave_up", "held_back_s", "last_rate_mib_s", "limit_mib_s", "passes", "phase",
+        "qemu_downtime_s", "sent_mib", "silent_s",
+    )  # fmt: skip
+
     def __init__(
         self,
         vm: Vm,
@@ -126,18 +135,15 @@ class Migration:
         self._bitmap = Bitmap(guest, p, options)
         self._throttle = Throttle(options, p, guest)
         self._gone = 0.0  # share of the pass that was sent
-        self._pass_s = 0.0
-        self._memory_s = 0.0
-        self._memory_mib = 0.0
+        self._pass_s = self._memory_s = self._memory_mib = 0.0
         self._looks = 0
-        self._last_rest = math.inf
-        self._tick_rest = math.inf
+        self._last_rest = self._tick_rest = math.inf
         self.last_rate_mib_s = 0.0
         self._zero_left = 0.0  # share of the zeros that the first pass has not looked at
         self._fresh = 0.0  # found newly dirty at the last look, MiB
         self._on_target = False
         self._push_mib = self._push_s = self._push_rate = 0.0
-        self._missing = [0.0] * len(guest.classes)  # of each class, when the guest goes on on the target
+        self._missing = [0.0] * len(guest.classes)  # of each class, as the guest goes on on the target
         self._switch_s = math.inf  # time of memory transfer at which post-copy was asked for
         if options.postcopy_after_s is not None and options.postcopy:
             self._switch_s = options.postcopy_after_s
@@ -146,15 +152,10 @@ class Migration:
 
         self.phase: Phase = "prepare"
         self.limit_mib_s = 0.0
-        self.elapsed_s = 0.0
-        self.sent_mib = 0.0
-        self.dirtied_mib = 0.0
+        self.elapsed_s = self.sent_mib = self.dirtied_mib = 0.0
         self.passes = 0
-        self.downtime_s = 0.0
-        self.qemu_downtime_s = 0.0
-        self.held_back_s = 0.0
-        self.faults = 0.0
-        self.silent_s = 0.0
+        self.downtime_s = self.qemu_downtime_s = 0.0
+        self.held_back_s = self.faults = self.silent_s = 0.0
         self.gave_up = False
         self.converges = True
 
@@ -212,12 +213,9 @@ class Migration:
                 return self._bitmap.wire_mib * (1.0 - self._gone)
             case "stalled":
                 return self._bitmap.wire_mib
-            case "switchover" | "push":
-                return self._left_mib
-            case "resume" if self._on_target:
-                return self._left_mib
             case _:
-                return 0.0
+                sends = self.phase in ("switchover", "push") or (self.phase == "resume" and self._on_target)
+                return self._left_mib if sends else 0.0
 
     @property
     def leg(self) -> Leg:
@@ -338,13 +336,16 @@ class Migration:
         self.limit_mib_s = min(self._rates.line_mib_s, rate_mib_s + self._load.disk_write_mib_s)
 
     def _memory_leg(self, writes: float) -> Leg:
-        p, wire = self._parameters, self._bitmap.wire_mib
-        until_s = min(self._switch_s, self._throttle.next_tick_s) - self._memory_s
-        leg = Leg((1.0 - self._gone) * wire, writes, MIRROR_SHARE, self._memory_limit, until_s=until_s)
+        p, wire, memory_s = self._parameters, self._bitmap.wire_mib, self._memory_s
+        until_s = min(self._switch_s, self._throttle.next_tick_s) - memory_s
+        left_mib = (1.0 - self._gone) * wire
         if p.full_passes:
-            return leg
-        keep_s = self._max_downtime_s * wire / self._bitmap.rest_mib
-        return watched(leg, keep_s, self._memory_s, self._pass_s, 0.999 * self._rates.cap_mib_s, p)
+            return Leg(left_mib, writes, MIRROR_SHARE, self._memory_limit, until_s=until_s)
+        return Leg(
+            *(left_mib, writes, MIRROR_SHARE, self._memory_limit),
+            *(self._max_downtime_s * wire / self._bitmap.rest_mib, p.window_s - memory_s, self._pass_s),
+            *(p.turn_s, p.window_s, 0.999 * self._rates.cap_mib_s, until_s),
+        )
 
     def _turn(self) -> None:
         """Do what is due during memory transfer: post-copy, a look by the timer, or the end of a pass."""
@@ -376,9 +377,9 @@ class Migration:
         self.dirtied_mib += self._bitmap.wire_mib - left_mib
         self._looks += 1
         self._zero_left = 1.0 - gone if self._looks == 1 else 0.0
-        self._gone = 0.0
-        self._pass_s = 0.0
-        self._throttle.count(self._memory_s, fresh, self._memory_mib)
+        self._gone = self._pass_s = 0.0
+        if self._options.throttles:
+            self._throttle.count(self._memory_s, fresh, self._memory_mib)
 
     def _end_pass(self) -> None:
         """Look for newly dirtied pages; stop the guest if what is left fits, or if it never will."""

@@ -33,35 +33,36 @@ class Bitmap:
         Dirty memory that nobody writes to, MiB.
     dirty_mib : list of float
         Dirty memory of each page class, MiB.
-    wire_mib : float
-        What sending all of it takes, MiB.
+    rest_mib, wire_mib : float
+        All dirty memory, and what sending it takes, MiB.
     other_wire : float
         MiB sent for each MiB that nobody writes to.
     chunks : float
         Chunks of memory whose dirty log is re-armed at once.
     """
 
+    __slots__ = (
+        "_data_wire", "_in_order", "_older_mib", "_parameters", "_sizes", "_writes_s", "_xbzrle", "chunks", "dirty_mib",
+        "other_mib", "other_wire", "rest_mib", "wire_mib",
+    )  # fmt: skip
+
     def __init__(self, guest: Load, parameters: Parameters, options: Options) -> None:
         p = self._parameters = parameters
-        self._guest = guest
         self._xbzrle = options.compression == "xbzrle"
         self._sizes = [c.size_mib for c in guest.classes]
         self._writes_s = [c.dirty_rate_mib_s / c.size_mib for c in guest.classes]
         self._in_order = [p.linear_dirtying or c.in_order for c in guest.classes]
+        self._data_wire = guest.data_wire
         self.chunks = guest.memory_mib / p.chunk_mib
         self.dirty_mib = list(self._sizes)
         self._older_mib = list(self.dirty_mib)
-        written = sum(self.dirty_mib)
+        written = sum(self._sizes)
         self.other_mib = guest.memory_mib - written
         # Memory that the guest writes to holds data; only if there is more of it than data is some of it still zero.
         rest = guest.first_mib - written * guest.data_wire
         self.other_wire = max(p.zero_page_bytes / PAGE_BYTES, rest / self.other_mib) if self.other_mib > 0.0 else 0.0
         self.wire_mib = guest.first_mib
-
-    @property
-    def rest_mib(self) -> float:
-        """Dirty memory, MiB."""
-        return self.other_mib + sum(self.dirty_mib)
+        self.rest_mib = self.other_mib + written
 
     @property
     def classes(self) -> list[list[float]]:
@@ -83,35 +84,39 @@ class Bitmap:
             What it dirtied this time beyond its average, or less than that, MiB.
         """
         before = self.rest_mib * (1.0 - sent)
-        writes = [writes_s * pace * time_s for writes_s in self._writes_s]
+        run_s = pace * time_s
+        writes = [writes_s * run_s for writes_s in self._writes_s]
         self.other_mib = look(
             self.other_mib, self._older_mib, self.dirty_mib, self._sizes, writes, self._in_order, self.chunks, sent
         )
+        dirty = sum(self.dirty_mib)
         if burst_mib:
-            fresh = self.rest_mib - before
+            fresh = self.other_mib + dirty - before
             more = max(0.0, 1.0 + burst_mib / fresh) if fresh > 0.0 else 1.0
             self.dirty_mib = [
                 min(size, left + (after - left) * more)
                 for size, left, after in zip(self._sizes, self._older_mib, self.dirty_mib, strict=True)
             ]
-        self.wire_mib = self.other_mib * self.other_wire + self._wire_of(sum(self.dirty_mib))
+            dirty = sum(self.dirty_mib)
+        self.rest_mib = self.other_mib + dirty
+        self.wire_mib = self.other_mib * self.other_wire + self._wire_of(dirty)
         return self.rest_mib - before
 
     def burst_mib(self, time_s: float, pace: float = 1.0) -> float:
         """Return what sending all that is dirtied in `time_s` from a clean start takes, MiB."""
-        return burst(self._sizes, self._writes_s, self._in_order, pace * time_s) * self._guest.data_wire
+        return burst(self._sizes, self._writes_s, self._in_order, pace * time_s) * self._data_wire
 
     def late_mib(self, time_s: float, pace: float = 1.0) -> float:
         """Return what sending all that is dirtied in `time_s` from now on takes, MiB."""
-        return late(self._sizes, self._writes_s, self._in_order, self.dirty_mib, pace * time_s) * self._guest.data_wire
+        return late(self._sizes, self._writes_s, self._in_order, self.dirty_mib, pace * time_s) * self._data_wire
 
     def _wire_of(self, dirty_mib: float) -> float:
         if not self._xbzrle or dirty_mib <= 0.0:
-            return dirty_mib * self._guest.data_wire
+            return dirty_mib * self._data_wire
         # Pages of the last passes are remembered as far as the cache goes; their difference has a header of 11 bytes.
         p = self._parameters
         known = min(1.0, p.xbzrle_cache_mib / dirty_mib)
-        return dirty_mib * (known * (p.xbzrle_ratio + 11.0 / PAGE_BYTES) + (1.0 - known) * self._guest.data_wire)
+        return dirty_mib * (known * (p.xbzrle_ratio + 11.0 / PAGE_BYTES) + (1.0 - known) * self._data_wire)
 
 
 def look(
@@ -143,8 +148,8 @@ def look(
         first_mib += older[k]
         rest += dirty[k]
     amount, fresh = rest * sent, rest - first_mib
-    first = min(1.0, amount / first_mib) if first_mib > 0.0 else 1.0
-    then = min(1.0, max(0.0, amount - first_mib) / fresh) if fresh > 0.0 else 0.0
+    first = amount / first_mib if first_mib > amount else 1.0
+    then = min(1.0, (amount - first_mib) / fresh) if fresh > 0.0 and amount > first_mib else 0.0
     for k in range(len(dirty)):
         was = dirty[k]
         left = older[k] * (1.0 - first) + (was - older[k]) * (1.0 - then)

@@ -96,7 +96,7 @@ def load(vm: Vm, copy_disks: Collection[str], parameters: Parameters, options: O
     data = sent_data_mib(vm, p)
     zero = memory - data
     data_wire = wire_of_data(p, options)
-    disks = named_disks(vm, copy_disks)
+    disks = named_disks(vm, copy_disks) if copy_disks else ()
     return Load(
         memory_mib=memory,
         data_mib=data,

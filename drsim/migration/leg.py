@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from drsim.migration.parameters import Parameters
-
 
 class Leg(NamedTuple):
     """Numbers of one stretch.
@@ -55,24 +53,12 @@ MIRROR_SHARE = 0.5
 """Two connections share fairly, so a mirror beside memory takes no more than half."""
 
 
-def watched(
-    leg: Leg, keep_s: float, memory_s: float, pass_s: float, capped_mib_s: float, parameters: Parameters
-) -> Leg:
-    """Return a stretch at which QEMU looks from turn to turn, so many seconds into memory and into its pass."""
-    p = parameters
-    return leg._replace(
-        keep_s=keep_s,
-        ready_s=p.window_s - memory_s,
-        passed_s=pass_s,
-        turn_s=p.turn_s,
-        capped_turn_s=p.window_s,
-        capped_mib_s=capped_mib_s,
-    )
-
-
 def net_rate(leg: tuple[float, ...], rate_mib_s: float) -> float:
     """Return the part of a rate that what the stretch is about gets, MiB/s."""
-    return min(rate_mib_s - min(leg[WRITES], leg[WRITES_SHARE] * rate_mib_s), leg[MOST])
+    writes, most = leg[WRITES], leg[MOST]
+    if writes > 0.0:
+        rate_mib_s -= min(writes, leg[WRITES_SHARE] * rate_mib_s)
+    return rate_mib_s if rate_mib_s < most else most
 
 
 def wait_s(leg: tuple[float, ...], net_mib: float, spent_s: float, rate_mib_s: float) -> float:
@@ -87,16 +73,29 @@ def wait_s(leg: tuple[float, ...], net_mib: float, spent_s: float, rate_mib_s: f
     rate_mib_s : float
         The rate, positive.
     """
-    net = net_rate(leg, rate_mib_s)
-    wait = (leg[LEFT] - net_mib) / net
+    return over_s(leg, net_mib, spent_s, net_rate(leg, rate_mib_s))
+
+
+def over_s(leg: tuple[float, ...], net_mib: float, spent_s: float, net_mib_s: float) -> float:
+    """Return `wait_s` for what the stretch is about gets (`net_rate`) instead of the whole rate."""
+    wait = (leg[LEFT] - net_mib) / net_mib_s
     turn = leg[TURN]
     if turn > 0.0:
         # The rate, and so what fits, is not known before the first window has ended.
-        fits = max(max(0.0, wait - leg[KEEP]), leg[READY] - spent_s)
-        if net >= leg[CAPPED]:
+        fits, ready = wait - leg[KEEP], leg[READY] - spent_s
+        if fits < 0.0:
+            fits = 0.0
+        if fits < ready:
+            fits = ready
+        if net_mib_s >= leg[CAPPED]:
             turn = leg[CAPPED_TURN]
         # The first end of a turn, counted from the last look, at which it fits.
         passed = leg[PASSED] + spent_s
-        turns = max(1.0, math.ceil((passed + fits) / turn - 1e-9))
-        wait = min(max(0.0, turns * turn - passed), wait)
-    return max(0.0, min(wait, leg[UNTIL] - spent_s))
+        turns = math.ceil((passed + fits) / turn - 1e-9)
+        ends = (turns if turns > 1.0 else 1.0) * turn - passed
+        if ends < wait:
+            wait = ends
+    until = leg[UNTIL] - spent_s
+    if until < wait:
+        wait = until
+    return wait if wait > 0.0 else 0.0

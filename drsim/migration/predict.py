@@ -9,6 +9,7 @@ import numpy as np
 
 from drsim.inventory import Vm
 from drsim.migration.automaton import Migration, Phase
+from drsim.migration.leg import net_rate, over_s
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import DEFAULT, Parameters
 from drsim.plan import Prediction
@@ -83,9 +84,7 @@ def predict(
     """
     migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s, options)
     while not migration.done:
-        rate = migration.limit_mib_s
-        migration.advance(migration.wait_s(rate), rate)
-        migration.happen()
+        _go_on(migration)
     return prediction(migration, start_s=0.0)
 
 
@@ -135,9 +134,7 @@ def draws(
             vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s, options, burst
         )
         while not migration.done:
-            rate = migration.limit_mib_s
-            migration.advance(migration.wait_s(rate), rate)
-            migration.happen()
+            _go_on(migration)
         found.append(prediction(migration, start_s=0.0))
     return tuple(sorted(found, key=lambda one: one.total_time_s))
 
@@ -156,6 +153,20 @@ def trace(
     """Return the course of the migration that `predict` predicts, from its start to its end; same arguments."""
     migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s, options)
     return (_point(migration), *_play(migration))
+
+
+def _go_on(migration: Migration) -> None:
+    """Advance to the next thing that happens, at all the rate that it could use, and do it."""
+    rate = migration.limit_mib_s
+    if rate > 0.0:
+        leg = migration.leg  # looked at once: `wait_s` and `advance` would each
+        net = net_rate(leg, rate)
+        time_s = over_s(leg, 0.0, 0.0, net)
+        rose = migration.phase == "memory" and net > migration.last_rate_mib_s
+        migration.sent(time_s, rate * time_s, net * time_s, rate, net, rose)
+    else:
+        migration.advance(migration.wait_s(rate), rate)
+    migration.happen()
 
 
 def prediction(migration: Migration, start_s: float) -> Prediction:

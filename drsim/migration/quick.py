@@ -125,8 +125,8 @@ def _block(
         time += disk_s
         flow = np.minimum(line, rate + writes)
         rate = np.minimum(flow - np.minimum(writes, flow / 2.0), rate)
-        again = np.minimum(line, later + writes)
-        later = np.minimum(again - np.minimum(writes, again / 2.0), later)
+        flow = np.minimum(line, later + writes)
+        later = np.minimum(flow - np.minimum(writes, flow / 2.0), later)
 
     # One row a class: sums over classes are then sums of rows.
     size = np.ascontiguousarray(guests.class_size_mib.T)
@@ -139,45 +139,58 @@ def _block(
     other_wire = np.maximum(
         (first_mib - size.sum(axis=0) * wire_of) / np.where(other > 0.0, other, np.inf), p.zero_page_bytes / PAGE_BYTES
     )
-    dirty, older, wire, rest = size, size, first_mib, guests.memory_mib
-    memory_s, passes = np.zeros_like(rtt), np.zeros(rtt.size, dtype=np.int64)
-    open_rows = np.ones(rtt.size, dtype=np.bool_)
-    before = np.full_like(rtt, np.inf)
+    # Only rows still open are worked on: their numbers, where they stand, and both again for each class.
+    flow, again = rate + np.minimum(writes, line - rate), later + np.minimum(writes, line - later)
+    known = np.stack([later, limit_s, turn, other_wire, chunks, again, *size, *writes_s])
+    stands = np.stack([guests.memory_mib, first_mib, guests.memory_mib, np.zeros_like(rtt), other, *size, *size])
+    rows, straight, width = np.arange(rtt.size), ordered, len(size)
+    dirty, wire, memory_s = np.empty_like(size), np.empty_like(rtt), np.empty_like(rtt)
+    passes = np.empty(rtt.size, dtype=np.int64)
     for number in range(PASSES):
-        pass_s = _pass_s(wire, rest, rate, limit_s, memory_s, turn, p)
-        gone = np.minimum(rate * pass_s / wire, 1.0)
-        pass_s = np.where(open_rows, pass_s, 0.0)
-        gone = np.where(open_rows, gone, 0.0)
-        memory_s = memory_s + pass_s
-        sent = sent + (rate + np.minimum(writes, line - rate)) * pass_s
-        passes += open_rows
-        other, older = _keep(other, older, dirty, rest, gone)
-        dirty = _dirtied(size, writes_s * pass_s, older, dirty - older, chunks * gone, ordered)
-        dirty_mib = dirty.sum(axis=0)
-        before, rest = np.where(open_rows, rest, before), other + dirty_mib
-        wire = other * other_wire + dirty_mib * wire_of
-        if number == 0:
-            rate = later
-        over = rest - rate * limit_s
-        open_rows = open_rows & (rest >= ONE_PAGE_MIB) & ((over >= 0.0) | (memory_s < p.window_s - 1e-9))
+        pace, limit, look_s, plain_wire, blocks, out = known[:6]
+        before, load_mib, rest, spent_s, kept = stands[:5]
+        older, found = stands[5 : 5 + width], stands[5 + width :]
+        now, out = (pace, out) if number else (rate, flow)
+        pass_s = _pass_s(load_mib, rest, now, limit, spent_s, look_s, p)
+        gone = np.minimum(now * pass_s / load_mib, 1.0)
+        spent_s = spent_s + pass_s
+        sent[rows] += out * pass_s
+        kept, older = _keep(kept, older, found, rest, gone)
+        part = known[6 : 6 + width], known[6 + width :] * pass_s
+        found = _dirtied(*part, older, found - older, blocks * gone, straight)
+        dirty_mib = found.sum(axis=0)
+        before, rest = rest, kept + dirty_mib
+        load_mib = kept * plain_wire + dirty_mib * wire_of
+        dirty[:, rows], wire[rows], memory_s[rows], passes[rows] = found, load_mib, spent_s, number + 1
+        short = (rest >= pace * limit) | (spent_s < p.window_s - 1e-9)
+        on = np.flatnonzero(short & (rest >= ONE_PAGE_MIB))
+        rows, known, straight = rows[on], known.take(on, axis=1), straight.take(on, axis=1)
+        stands = np.stack([before, load_mib, rest, spent_s, kept, *older, *found]).take(on, axis=1)
+        if not rows.size:
+            break
 
     # What is still open goes on as it did in its last pass; it never ends if the shortest pass brings as much as it
     # sends and passes hardly shrink.
-    over = np.maximum(rest - rate * limit_s, 0.0)
+    pace, limit, look_s, _, _, out = known[:6]
+    before, load_mib, rest, spent_s = stands[:4]
+    their_size, their_writes = known[6 : 6 + width], known[6 + width :]
+    over = np.maximum(rest - pace * limit, 0.0)
     shrunk = before - rest
-    shortest = limit_s if p.full_passes else np.minimum(limit_s, turn)
-    burst = np.where(ordered, np.minimum(size, size * writes_s * shortest), -size * np.expm1(-writes_s * shortest))
-    outrun = burst.sum(axis=0) * wire_of >= rate * shortest
-    stuck = open_rows & outrun & (over > PATIENCE * shrunk)
-    more = np.where(open_rows & ~stuck & (shrunk > 0.0), np.ceil(over / np.maximum(shrunk, 1e-9)), 0.0)
-    pass_s = np.maximum(_pass_s(wire, rest, rate, limit_s, memory_s, turn, p), turn)
-    least_s = np.minimum(pass_s, turn)
+    shortest = limit if p.full_passes else np.minimum(limit, look_s)
+    touched = their_writes * shortest
+    burst = np.where(straight, np.minimum(their_size, their_size * touched), -their_size * np.expm1(-touched))
+    stuck = (burst.sum(axis=0) * wire_of >= pace * shortest) & (over > PATIENCE * shrunk)
+    more = np.where(~stuck & (shrunk > 0.0), np.ceil(over / np.maximum(shrunk, 1e-9)), 0.0)
+    pass_s = np.maximum(_pass_s(load_mib, rest, pace, limit, spent_s, look_s, p), look_s)
+    least_s = np.minimum(pass_s, look_s)
     # Passes shrink in proportion to what is over the limit, down to a turn.
     share = np.clip(shrunk / np.maximum(shrunk + over, 1e-9), 0.02, 1.0)
     tail_s = np.where(more > 0.0, np.minimum(pass_s / share, pass_s * more + least_s), 0.0)
-    memory_s = memory_s + tail_s
-    sent = sent + (rate + np.minimum(writes, line - rate)) * tail_s
-    wire = np.where(more > 0.0, np.minimum(wire, rate * limit_s), wire)
+    memory_s[rows] += tail_s
+    sent[rows] += out * tail_s
+    wire[rows] = np.where(more > 0.0, np.minimum(load_mib, pace * limit), load_mib)
+    passes[rows] += more > 0.0
+    ready[rows] &= ~stuck
 
     late = (size - dirty) * np.where(ordered, 0.0, -np.expm1(-writes_s * (p.stop_lag_ms / 1e3)))
     left = wire + late.sum(axis=0) * wire_of + p.device_mib + writes * p.mirror_lag_s
@@ -187,8 +200,8 @@ def _block(
         downtime_ms=downtime * 1e3,
         client_gap_ms=(downtime + rtt / 2.0) * 1e3 + p.client_ms,
         sent_mib=sent + left,
-        rounds=passes + (more > 0.0) + 1,
-        converges=ready & ~stuck,
+        rounds=passes + 1,
+        converges=ready,
     )
 
 
@@ -222,7 +235,8 @@ def _dirtied(
     ordered: NDArray[np.bool_],
 ) -> Floats:
     """Dirty memory of each class after a pass: what was kept, and what was written to since."""
-    result: Floats = kept + sent * swept_share_array(writes, passed) - (size - kept - sent) * np.expm1(-writes)
+    touched = -np.expm1(-writes)
+    result: Floats = kept + sent * swept_share_array(writes, passed, touched) + (size - kept - sent) * touched
     if not ordered.any():
         return result
     seen = 0.5 + 0.5 / np.maximum(passed, 1.0)

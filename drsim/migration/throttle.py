@@ -92,7 +92,7 @@ class Throttle:
                 self.pace *= allowed_mib / dirtied_mib
             self._sent_mib = sent_mib
             return
-        if not self._options.throttles or memory_s - self._counted_s <= self._p.throttle_count_s:
+        if memory_s - self._counted_s <= self._p.throttle_count_s:
             return
         if self._dirtied_mib > self._p.throttle_trigger * (sent_mib - self._sent_mib):
             self._high += 1

@@ -63,5 +63,5 @@ def rusher() -> Callable[..., float]:
 def _prepare() -> None:
     from drsim.compiled import helper
 
-    for function in (leg.net_rate, leg.wait_s, network.fill, kernel.to_date, *kernel.PARTS):
+    for function in (leg.net_rate, leg.over_s, leg.wait_s, network.fill, kernel.to_date, *kernel.PARTS):
         helper(function)

@@ -98,8 +98,8 @@ def exposure(chunks: float) -> float:
     return 1.0 if chunks <= 1.0 else (chunks + 1.0) / (2.0 * chunks)
 
 
-def swept_share_array(writes_per_page: Floats, chunks: Floats) -> Floats:
-    """Return `swept_share` of arrays that broadcast together."""
+def swept_share_array(writes_per_page: Floats, chunks: Floats, touched: Floats | None = None) -> Floats:
+    """Return `swept_share` of arrays that broadcast together; `touched` is that of one chunk, if it is known."""
     x, n = np.broadcast_arrays(np.asarray(writes_per_page, dtype=np.float64), np.asarray(chunks, dtype=np.float64))
     n = np.maximum(n, 1.0)
     whole = np.floor(n)
@@ -107,8 +107,8 @@ def swept_share_array(writes_per_page: Floats, chunks: Floats) -> Floats:
     step = x / n
     tiny = x < 1e-7
     safe = np.where(tiny, 1.0, step)
-    series = np.exp(-(part + 1.0) * safe) * np.expm1(-whole * safe) / np.expm1(-safe)
-    share = 1.0 - (series + part * np.exp(-part * safe)) / n
+    last, less = np.exp(-part * safe), np.expm1(-safe)
+    share = 1.0 - last * ((1.0 + less) * np.expm1(-whole * safe) / less + part) / n
     share = np.where(tiny, step * (whole * (n - (whole - 1) / 2) + part * part) / n, share)
-    result: Floats = np.where(n == 1.0, -np.expm1(-x), share)
+    result: Floats = np.where(n == 1.0, -np.expm1(-x) if touched is None else touched, share)
     return result
