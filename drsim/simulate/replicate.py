@@ -109,8 +109,7 @@ def replicate(
         Each replication draws from its own child of it (`numpy.random.SeedSequence.spawn`).
     processes : int
         Processes at work, -1 for one a core; the result does not depend on it. They are joblib's: inside
-        ``joblib.parallel_config`` they are those of a cluster.
-
+        ``joblib.parallel_config`` they are those of a cluster of Dask or Ray.
     on_progress : callable, optional
         Told the share of the replications that are done.
 
@@ -126,12 +125,15 @@ def replicate(
     dirtying rate unchanged, takes that factor longer on a line of its own; on shared lines the simulation decides.
     """
     from joblib import Parallel, delayed
+    from joblib.parallel import get_active_backend
 
     estate = _involved(inventory, moves)
     children = np.random.SeedSequence(seed).spawn(replications)
     batches = [children[at : at + BATCH] for at in range(0, replications, BATCH)]
     compiled = replications * len(moves) >= PAYS_FROM
-    done = Parallel(n_jobs=processes, return_as="generator")(
+    # Ray's backend hands all over at the end.
+    one_by_one = get_active_backend()[0].supports_return_generator
+    done = Parallel(n_jobs=processes, return_as="generator" if one_by_one else "list")(
         delayed(_play)(estate, moves, limits, calibration, batch, compiled) for batch in batches
     )
     rows: list[Row] = []

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from joblib import parallel_config
+from joblib import parallel_config, register_parallel_backend
+from joblib.parallel import ThreadingBackend
 
 from drsim.errors import PlanError
 from drsim.inventory import Disk, Host, HostNic, Inventory, PageClass, Site, Vm
@@ -131,6 +132,25 @@ def test_a_dask_cluster_plays_the_same_without_a_change_of_code() -> None:
         there = replicate(inventory, moves, LIMITS, Calibration(), replications=60, seed=7, processes=-1)
     assert np.array_equal(here.makespan_s, there.makespan_s)
     assert np.array_equal(here.downtime_ms, there.downtime_ms)
+
+
+class AllAtOnce(ThreadingBackend):  # type: ignore[misc]
+    """A backend like Ray's, that hands over nothing before all is done."""
+
+    supports_return_generator = False
+
+
+def test_a_cluster_that_hands_over_all_at_once_plays_the_same() -> None:
+    inventory, moves = estate(3)
+    here = replicate(inventory, moves, LIMITS, Calibration(), replications=60, seed=7)
+    register_parallel_backend("all at once", AllAtOnce)
+    told: list[float] = []
+    with parallel_config(backend="all at once"):
+        there = replicate(
+            inventory, moves, LIMITS, Calibration(), replications=60, seed=7, processes=2, on_progress=told.append
+        )
+    assert np.array_equal(here.makespan_s, there.makespan_s)
+    assert told[-1] == 1.0
 
 
 def test_the_result_does_not_depend_on_the_number_of_processes() -> None:
