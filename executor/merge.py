@@ -323,6 +323,7 @@ class _Merge:
             memory_used_mib=None
             if resident is None or config.huge_pages
             else min(max(resident - QEMU_OWN_MIB, 0.0), float(config.memory_mib)),
+            huge_pages=config.huge_pages,
             arrived=guest.arrived,
             max_downtime_ms=config.max_downtime_ms,
             unmovable_reason="; ".join(pins) or None,
@@ -454,6 +455,7 @@ def _answered(declared: DeclaredHost, reading: HostReading) -> Host:
             cpu_model=reading.capabilities.cpu_model,
             arch=reading.capabilities.arch,
             numa_nodes=reading.capabilities.numa_nodes,
+            huge_pages_mib=reading.capabilities.huge_pages_mib,
             memory_used_mib=reading.memory_used_mib,
             cpu_used_cores=reading.cpu_used_cores,
         ),

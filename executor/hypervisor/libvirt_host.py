@@ -13,6 +13,9 @@ from executor.hypervisor.libvirt_domain import DomainConfig
 NETWORK_POOLS = frozenset({"netfs", "rbd", "iscsi", "iscsi-direct", "gluster", "sheepdog"})
 """Types of storage pool whose content is not on the host itself."""
 
+SMALLEST_HUGE_KIB = 1024
+"""Pages of 2 MiB and 1 GiB are huge on x86, of 1 MiB on s390x; ordinary ones have 4, 16 or 64 KiB."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
@@ -23,6 +26,7 @@ class Capabilities:
     cpu_model: str | None
     numa_memory_mib: float
     numa_nodes: int | None = None
+    huge_pages_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +178,15 @@ def parse_capabilities(text: str, *, place: str) -> Capabilities:
         # libvirt gives the memory of a NUMA cell in KiB.
         numa_memory_mib=sum(int(cell.text or 0) / 1024 for cell in cells if (cell.text or "").isdecimal()),
         numa_nodes=len(cells) or None,
+        huge_pages_mib=sum(_huge_mib(pages) for pages in root.iterfind("host/topology/cells/cell/pages")),
     )
+
+
+def _huge_mib(pages: ET.Element) -> int:
+    """Return the memory of a pool of pages if they are huge, MiB; libvirt tells their size in KiB and their number."""
+    size, count = pages.get("size", ""), (pages.text or "").strip()
+    kib = int(size) if size.isdecimal() else 0
+    return kib * int(count) // 1024 if kib >= SMALLEST_HUGE_KIB and count.isdecimal() else 0
 
 
 def parse_pool(text: str, *, place: str, capacity_mib: float | None, used_mib: float | None) -> PoolReading:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from drsim.check import inventory_problems
+from drsim.check import inventory_problems, violations
 from drsim.errors import HypervisorError, InventoryError
 from drsim.inventory import Host, HostBridge, Inventory, Link, Network, PageClass, Vm
+from drsim.policy import Policy
 from executor.collect import collect, collect_estate
 from executor.estate import DeclaredHost, Estate
 from executor.hypervisor.libvirt_bounded import Failed, run_bounded
@@ -236,6 +237,16 @@ def test_one_machine_under_two_names_is_told() -> None:
     same = reading("h1", capabilities=replace(reading("h1").capabilities, host_uuid="u"))
     _, remarks = merged(two(), same, same)
     assert "have the same UUID u" in remarks[0]
+
+
+def test_huge_pages_of_hosts_and_guests_are_collected_and_keep_ordinary_guests_out() -> None:
+    paged = replace(reading("h1").capabilities, huge_pages_mib=15872)
+    guests = (guest("big", huge_pages=True), guest("small"))
+    inventory, _ = merged(two(), reading("h1", *guests, capabilities=paged), reading("h2"))
+    assert [host.huge_pages_mib for host in inventory.hosts] == [15872, 0]
+    assert [vm.huge_pages for vm in inventory.vms] == [True, False]
+    found = {(each.kind, each.subject) for each in violations(inventory, Policy())}
+    assert found == {("small_pages", "h1")}
 
 
 def test_two_hosts_that_call_themselves_alike_are_refused() -> None:

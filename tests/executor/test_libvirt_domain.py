@@ -154,6 +154,15 @@ def test_capabilities() -> None:
         parse_capabilities("nothing", place="h1")
 
 
+def test_pages_are_huge_by_their_size() -> None:
+    """Of pages of 4 KiB, 2 MiB and 1 GiB on two cells the last two count: 512 + 1 pools of 2 MiB, two of 1 GiB."""
+    cell = """<cell id='{}'><memory unit='KiB'>4194304</memory><pages unit='KiB' size='4'>262144</pages>
+      <pages unit='KiB' size='2048'>{}</pages><pages unit='KiB' size='1048576'>1</pages></cell>"""
+    cells = cell.format(0, 512) + cell.format(1, 1)
+    text = f"<capabilities><host><topology><cells>{cells}</cells></topology></host></capabilities>"
+    assert parse_capabilities(text, place="h1").huge_pages_mib == 2 * 512 + 2 * 1 + 2 * 1024
+
+
 def test_pools_from_one_source_are_known_to_be_one() -> None:
     text = """<pool type='netfs'><name>images</name><source><host name='nas'/><dir path='/export'/><format type='nfs'/>
       </source><target><path>/mnt/images</path></target></pool>"""
