@@ -183,11 +183,14 @@ def network_script(host: str, own_ip: str, *, tuned: bool = False) -> str:
     """Script, run inside a new host, that sets its name and its migration card (already there).
 
     The socket buffers hold 1 Gbit/s over 100 ms; with the kernel's own limits the line would be window-limited to a
-    quarter of that.
+    quarter of that. The card keeps its address when the host comes back after a power failure, as cards do: others
+    would go on sending to the old one for half a minute.
     """
+    mac = "02:64:" + ":".join(f"{int(part):02x}" for part in own_ip.split("."))
     return f"""\
 hostname {host}
 ip link set lo up
+ip link set mig0 address {mac}
 ip address add {own_ip}/24 dev mig0
 sysctl -qw net.ipv4.tcp_congestion_control=cubic || true
 sysctl -qw net.ipv4.tcp_wmem='4096 131072 67108864' net.ipv4.tcp_rmem='4096 131072 67108864' || true

@@ -10,3 +10,10 @@ def test_only_a_tuned_host_keeps_its_send_queue_short() -> None:
     assert "tcp_notsent_lowat" not in plain
     assert tuned.startswith(plain.rstrip("\n"))
     assert "net.ipv4.tcp_notsent_lowat=131072" in tuned
+
+
+def test_a_host_that_comes_back_has_the_card_that_it_had() -> None:
+    once, again, other = (network_script("h", ip) for ip in ("10.10.0.11", "10.10.0.11", "10.10.0.12"))
+    assert "ip link set mig0 address 02:64:0a:0a:00:0b" in once
+    assert once == again
+    assert "02:64:0a:0a:00:0c" in other
