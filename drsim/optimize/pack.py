@@ -9,7 +9,7 @@ from drsim.optimize.engine.fewest import fewest
 from drsim.optimize.engine.fill import least
 from drsim.optimize.engine.search import Recipe, search
 from drsim.optimize.even import MOVE_MIB, engine_model, hurry
-from drsim.optimize.problem import MEMORY, SPLIT, VCPUS, Floats, Problem
+from drsim.optimize.problem import MEMORY, SPLIT, VCPUS, Floats, Ints, Problem
 from drsim.optimize.state import State
 
 GATHERING, RETURNING = 40_000, 5_000
@@ -19,7 +19,7 @@ STEPS_PER_S = 8e6, 2e6
 """Steps of each that fit into a second of the time limit with ease, half of the time for each."""
 
 
-def pack(state: State, budget: Budget, seed: int = 0) -> None:
+def pack(state: State, budget: Budget, seed: int = 0, *, most: float = np.inf, most_mib: float = np.inf) -> None:
     """Bring all units to as few hosts as can be found, in place.
 
     Hosts are emptied in turn: few moves. What the engine finds costs more of them and is taken if it needs fewer hosts;
@@ -33,8 +33,11 @@ def pack(state: State, budget: Budget, seed: int = 0) -> None:
         Time.
     seed : int
         Seed of the searches.
+    most, most_mib : float
+        Moves of guests, and memory moved, MiB, at most: hosts that cost least are emptied first then, and one that
+        would cost too much is not begun, as half an emptied host saves nothing.
     """
-    _empty_in_turn(state, budget)
+    _empty_in_turn(state, budget, most, most_mib)
     problem = state.problem
     bound = int(least_hosts(problem))
     used = np.unique(state.place)
@@ -52,13 +55,38 @@ def pack(state: State, budget: Budget, seed: int = 0) -> None:
     effort = min(RETURNING * problem.units, STEPS_PER_S[1] * budget.limit_s)
     recipe = Recipe(lawful=True, homes=0.5)
     found = search(model, place, lambda: hurry(budget), effort=effort, seed=seed, workers=1, recipe=recipe)
+    packed = state.copy()
     for unit in np.flatnonzero(found.place != state.place).tolist():
-        state.shift(unit, int(found.place[unit]))
+        packed.shift(unit, int(found.place[unit]))
+    if _cost(packed, most, most_mib) <= 1.0:
+        state.place, state.use, state.count = packed.place, packed.use, packed.count
 
 
-def _empty_in_turn(state: State, budget: Budget) -> None:
+def _cost(state: State, most: float, most_mib: float) -> float:
+    """Return what a state has of what it may move: above 1 it has too much."""
+    return max(_share(state.moved_guests(), most), _share(state.moved_mib(), most_mib))
+
+
+def _share(much: float, most: float) -> float:
+    return much / most if most > 0.0 else float(np.inf) if much > 0.0 else 0.0
+
+
+def _order(state: State, most: float, most_mib: float) -> Ints:
+    """Return the hosts in the order in which they are emptied: the least loaded, or what costs least, first."""
     problem = state.problem
-    order = np.argsort(np.where(problem.weight.any(axis=1), (state.use * problem.weight).max(axis=1), np.inf))
+    load = np.where(problem.weight.any(axis=1), (state.use * problem.weight).max(axis=1), np.inf)
+    if not np.isfinite(min(most, most_mib)):
+        return np.argsort(load)
+    on = np.maximum(state.place, 0)
+    guests = np.bincount(on, [len(guests) for guests in problem.members], state.hosts)
+    data_mib = np.bincount(on, problem.data_mib, state.hosts)
+    cost = [max(_share(many, most), _share(mib, most_mib)) for many, mib in zip(guests, data_mib, strict=True)]
+    return np.lexsort((load, np.array(cost)))
+
+
+def _empty_in_turn(state: State, budget: Budget, most: float, most_mib: float) -> None:
+    problem = state.problem
+    order = _order(state, most, most_mib)
     emptied = np.zeros(state.hosts, dtype=np.bool_)
     for host in order.tolist():
         units = np.flatnonzero(state.place == host)
@@ -74,6 +102,8 @@ def _empty_in_turn(state: State, budget: Budget) -> None:
             # The fullest host that still has room: what stays free stays free in one piece.
             trial.shift(unit, int(np.where(rooms, _fullness(trial), -1.0).argmax()))
         else:
+            if _cost(trial, most, most_mib) > 1.0:
+                continue
             state.place, state.use, state.count = trial.place, trial.use, trial.count
             emptied[host] = True
 

@@ -130,7 +130,7 @@ def optimize(
             few(then, problem.units if most is None else most, budget, seed, most_mib=_most_mib(policy.limits))
             then = then if then.peak() <= start.peak() else start
     elif objective.goal == "consolidate":
-        pack(then, budget, seed)
+        pack(then, budget, seed, most=np.inf if most is None else most, most_mib=_most_mib(policy.limits))
         bound = least_hosts(problem)
     elif objective.goal == "evacuate":
         stays = [vm for vm in range(len(inventory.vms)) if inventory.vms[vm].host in objective.hosts]
@@ -261,13 +261,9 @@ def _least_moves(state: State, aim: float) -> int:
     return least
 
 
-def _guests_moved(state: State) -> int:
-    return sum(len(state.problem.members[unit]) for unit in state.moved().tolist())
-
-
 def _affordable(state: State, limits: Limits) -> bool:
     """Whether so many moves, and so much memory moved, may be."""
-    few_moves = limits.max_moves is None or _guests_moved(state) <= limits.max_moves
+    few_moves = limits.max_moves is None or state.moved_guests() <= limits.max_moves
     return few_moves and state.moved_mib() <= _most_mib(limits)
 
 

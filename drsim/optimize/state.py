@@ -166,6 +166,10 @@ class State:
         """Units that are not at home."""
         return np.flatnonzero(self.place != self.problem.home)
 
+    def moved_guests(self) -> int:
+        """Return how many guests are not where they were."""
+        return sum(len(self.problem.members[unit]) for unit in self.moved().tolist())
+
     def moved_mib(self) -> float:
         """Memory that migrations would carry, MiB."""
         moved, problem = self.moved(), self.problem

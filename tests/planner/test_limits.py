@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -55,3 +56,16 @@ def test_as_much_is_moved_as_fits_the_time() -> None:
     assert any("more than max_minutes" in found.text for found in check.plan_violations(late))
     roomy = make_plan(made, Policy(limits=Limits(max_minutes=1e6)), time_limit_s=3.0)
     assert not any("moves fit" in note for note in roomy.notes)
+
+
+@pytest.mark.parametrize("most", [3, 8, 15])
+def test_no_host_is_half_emptied_for_want_of_moves(most: int) -> None:
+    made = cluster(8, 60, 3, fill=0.5)
+    plan = make_plan(made, Policy(limits=Limits(max_moves=most)), Objective(goal="consolidate"), time_limit_s=3.0)
+    assert len(plan.moves) <= most
+    assert {move.source for move in plan.moves}.isdisjoint(dict(plan.target).values())
+    # The hosts with the fewest guests, one after the other, are as many as that many moves could empty at best.
+    fewest = sorted(Counter(vm.host for vm in made.vms).values())
+    emptied = plan.before.objective - plan.after.objective
+    assert emptied == sum(sum(fewest[: number + 1]) <= most for number in range(len(fewest)))
+    assert check.plan_violations(plan) == ()
