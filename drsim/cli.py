@@ -27,7 +27,7 @@ from drsim.version import __version__
 NOTHING_TO_DO, ERROR, PROPOSED, IN_PART = 0, 1, 2, 3
 """Exit codes."""
 
-COLLECT = 100_000, 20, 100
+COLLECT = 1_000_000, 20, 100
 """When Python looks for cycles of garbage: seldom, for an inventory is many small objects and none of them garbage."""
 
 COMMANDS_GROUP = "drsim.commands"
@@ -176,6 +176,7 @@ def plan(
 ) -> None:
     """Find a better placement and the way to it; Ctrl-C ends a search for balance with the best so far."""
     from drsim.cli_search import tell, watched
+    from drsim.compiled import spare_blas
     from drsim.formats import plan_to_json, read_calibration, read_newcomers, write_placement, write_plan
     from drsim.planner import make_plan
     from drsim.show import plan_view
@@ -197,6 +198,7 @@ def plan(
     if new:
         wish = replace(wish, newcomers=read_newcomers(new))
     calibration = read_calibration(parameters) if parameters else None
+    spare_blas()
     with watched(gap, stalled) as stop:
         made = (
             plan_storage(estate, rules, vms=vm or [], to=to or "", disks=disk or [])
@@ -416,4 +418,5 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("Stopped.\n")
         code = ERROR
+    gc.freeze()  # garbage goes with the process: nobody looks for its cycles at the end
     sys.exit(code or 0)

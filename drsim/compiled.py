@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +13,25 @@ import numba
 from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+BLAS, ASKS_FOR_IT = "scipy.linalg.cython_blas", "numba.np.arraymath"
+"""What numba multiplies matrices with, and its module that looks for it when the first compiled function is called."""
+
+
+def spare_blas() -> None:
+    """Keep numba from loading SciPy's linear algebra for nothing, which takes longer than many a plan.
+
+    For a process that is drsim's own: nothing that drsim compiles multiplies matrices. A function that does still finds
+    what it needs; only `numpy.cov` and `numpy.corrcoef` cannot be compiled any more.
+    """
+    if BLAS in sys.modules or ASKS_FOR_IT in sys.modules:
+        return
+    missing: dict[str, Any] = {BLAS: None}
+    sys.modules.update(missing)
+    try:
+        importlib.import_module(ASKS_FOR_IT)
+    finally:
+        del sys.modules[BLAS]
 
 
 def compiled(function: F, *, uses: Sequence[ModuleType] = ()) -> F:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
@@ -145,7 +146,7 @@ class Objective:
         return THRESHOLDS.get(self.threshold or 0) if self.aim is None else self.aim
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """Rules and limits."""
 
@@ -155,3 +156,9 @@ class Policy:
     storing: Annotated[tuple[Storing, ...], About("Where copied disks land; by default at the path they had.")] = ()
     quiet: Annotated[tuple[Quiet, ...], About("When guests must not be moved.")] = ()
     wires: Annotated[tuple[Wire, ...], About("Networks that are one wire under several names.")] = ()
+
+    @cached_property
+    def placing(self) -> tuple[Pin | RunOn | NotOn, ...]:
+        """Rules that must hold and say for one guest, whatever the others do, where it may be."""
+        rules = (rule for rule in self.rules if rule.strength == "must")
+        return tuple(rule for rule in rules if isinstance(rule, Pin | RunOn | NotOn))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from drsim.check import Violation
-from drsim.front import Front
 from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
 from drsim.report.text import duration, milliseconds, score_text, size, visible, wish
 from drsim.simulate import Replications, Simulation
-from drsim.simulate.operate import Operation
-from drsim.why import Explanation, Price
+
+if TYPE_CHECKING:
+    from drsim.front import Front
+    from drsim.simulate.operate import Operation
+    from drsim.why import Explanation, Price
 
 MOVES_SHOWN = 40
 """Moves listed unless all are asked for: what fits on a screen."""

@@ -84,8 +84,8 @@ def _forbidden(inventory: Inventory, policy: Policy, vm: Vm, target: Host) -> st
         *((f"rack:{target.rack}",) if target.rack else ()),
         *(f"tag:{tag}" for tag in target.tags),
     }
-    for rule in policy.rules:
-        if rule.strength != "must" or names.isdisjoint(rule.vms):
+    for rule in policy.placing:
+        if names.isdisjoint(rule.vms):
             continue
         match rule:
             case Pin():
@@ -94,8 +94,6 @@ def _forbidden(inventory: Inventory, policy: Policy, vm: Vm, target: Host) -> st
                 return f"rule '{rule.name}' keeps it on {', '.join(rule.hosts)}"
             case NotOn() if not words.isdisjoint(rule.hosts):
                 return f"rule '{rule.name}' keeps it off {', '.join(rule.hosts)}"
-            case _:
-                continue
     return None
 
 

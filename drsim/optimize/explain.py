@@ -33,9 +33,9 @@ def reason(now: State, then: State, unit: int, goal: Goal) -> str:
     if not problem.allowed([unit])[0, source]:
         return f"rules forbid {name} to it"
     for index in now.groups_of.get(unit, np.zeros(0, dtype=np.int64)).tolist():
-        if now.crowds()[index, now.cells[index, source]]:
+        if now.count[index, now.cells[index, source]] > now.most[index]:
             return f"rule '{problem.apart[index].name}' is broken on {name}"
-    over = now.over()[source]
+    over = now.over_on(source)
     if over.any():
         column = int((over / np.maximum(problem.capacity[source], 1e-9)).argmax())
         excess = f"{over[column]:.4g} {problem.kinds[column].unit}"

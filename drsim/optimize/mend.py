@@ -80,7 +80,7 @@ def _settle_by_ejection(state: State, unit: int, budget: Budget) -> bool:
 def _spread(state: State) -> None:
     """Send guests that must be apart away from each other, the lightest first."""
     for index, group in enumerate(state.problem.apart):
-        for area in np.flatnonzero(state.crowds()[index]).tolist():
+        for area in np.flatnonzero(state.count[index] > group.most).tolist():
             places = state.place[group.units]
             units = group.units[(places != SPLIT) & (group.cell[places] == area)]
             for unit in units[np.argsort(state.problem.data_mib[units], kind="stable")].tolist():
@@ -91,7 +91,9 @@ def _spread(state: State) -> None:
 
 def _relieve(state: State) -> None:
     """Send guests away from overfull hosts, the least memory moved for the excess taken off first."""
-    for host in np.argsort(-state.over().max(axis=1), kind="stable").tolist():
+    most = state.over().max(axis=1)  # no step makes more hosts overfull
+    overfull = np.flatnonzero(most > 0.0)
+    for host in overfull[np.argsort(-most[overfull], kind="stable")].tolist():
         for unit in _by_relief(state, host):
             if not state.over()[host].any():
                 break

@@ -38,6 +38,9 @@ host: what lies below costs migrations that nobody feels, for many small guests 
 SEARCHED = 0.88
 """Share of the time for barter; the rest is for what it leaves above the aim."""
 
+NEARBY = 0.2
+"""Share of the time for single steps from a placement that is good but for a little; then that is bartered for."""
+
 SPARE = 1.5
 """A search for balance is not begun if not even so many times the fewest moves are allowed that any balance takes."""
 
@@ -231,7 +234,9 @@ class _Told:
 def _balance(state: State, budget: Budget, seed: int, told: _Told, *, near: bool, bound: float, aim: float) -> float:
     """Bring every load below the aim, in place; returns what is known of the bound then."""
     told.state(state)
-    if not near and state.peak() > aim:
+    if near:
+        descend(state, aim, budget, share=NEARBY)
+    if state.peak() > aim:
         trade(state, aim, budget, seed, share=SEARCHED, tell=told)
     descend(state, aim, budget, share=0.9)
     told.state(state)
@@ -308,10 +313,15 @@ def _least_peak(problem: Problem) -> float:
     fixed = np.zeros_like(problem.capacity)
     np.add.at(fixed, rows[held].argmax(axis=1), problem.demand[held])
     least = max(least, float((fixed * problem.weight).max(initial=0.0)))
-    for unit in np.flatnonzero(~held & rows.any(axis=1)).tolist():
-        alone = (problem.demand[unit][columns] * problem.weight[:, columns]).max(axis=1)
+    free = ~held & rows.any(axis=1)
+    for kind in np.unique(problem.allowed_of[free]).tolist():
+        units = np.flatnonzero(free & (problem.allowed_of == kind))
+        weights = np.unique(problem.weight[problem.allowed_rows[kind]][:, columns], axis=0)  # few kinds of hosts
+        alone = np.full(len(units), np.inf)
+        for weight in weights:
+            alone = np.minimum(alone, (problem.demand[units][:, columns] * weight).max(axis=1, initial=0.0))
         # A unit may also stay on a host whose load is not counted; then it bounds nothing.
-        least = max(least, float(alone[rows[unit]].min()))
+        least = max(least, float(alone.max(initial=0.0)))
     return least
 
 

@@ -162,6 +162,11 @@ class State:
         over: Floats = np.maximum(self.use - self.problem.capacity - SLACK, 0.0)
         return over
 
+    def over_on(self, host: int) -> Floats:
+        """Return what one host holds beyond its capacity, shape (R,)."""
+        over: Floats = np.maximum(self.use[host] - self.problem.capacity[host] - SLACK, 0.0)
+        return over
+
     def moved(self) -> Ints:
         """Units that are not at home."""
         return np.flatnonzero(self.place != self.problem.home)

@@ -127,15 +127,18 @@ def trade(
     size = (size / np.maximum(size.sum(axis=0), 1e-12))[:, cluster.priced]
     levels = (state.use * problem.weight)[:, cluster.priced]
     parts = cells(levels, size, seed)
-    left, all_levels = problem.units, state.levels().max(axis=1)
-    for number, hosts in enumerate(parts):
+    all_levels = state.levels().max(axis=1)
+    above = (cluster.use > cluster.limit).any(axis=1)
+    parts = [hosts for hosts in parts if above[hosts].any()]
+    units_of = [np.flatnonzero(np.isin(place, hosts) & (state.place != SPLIT)) for hosts in parts]
+    left = whole = sum(len(units) for units in units_of)
+    for number, (hosts, units) in enumerate(zip(parts, units_of, strict=True)):
         if budget.stopped():
             break
-        units = np.flatnonzero(np.isin(place, hosts) & (state.place != SPLIT))
         begin = budget.elapsed_s
         window = max((budget.limit_s * share - begin) * len(units) / max(left, 1), 1e-6)
         left -= len(units)
-        fits = max(budget.limit_s * share * len(units) / problem.units - PRICING_S * len(units), 0.0) * STEPS_PER_S
+        fits = max(budget.limit_s * share * len(units) / whole - PRICING_S * len(units), 0.0) * STEPS_PER_S
 
         def hurry(begin: float = begin, window: float = window) -> float:
             if budget.stopped():
