@@ -40,7 +40,7 @@ class Answer:
     proven: bool
 
 
-def solve(state: State, hosts: Ints, effort_s: float, seed: int) -> Answer:
+def solve(state: State, hosts: Ints, effort_s: float, seed: int, limit_s: float) -> Answer:
     """Find the lowest highest load of some hosts, moving only guests among them.
 
     Parameters
@@ -54,6 +54,8 @@ def solve(state: State, hosts: Ints, effort_s: float, seed: int) -> Answer:
         speed of the machine.
     seed : int
         Seed of the search; one worker.
+    limit_s : float
+        Seconds by the clock on the wall after which it ends in any case.
     """
     from ortools.sat.python import cp_model  # takes longer to load than a large cluster to solve
 
@@ -102,6 +104,7 @@ def solve(state: State, hosts: Ints, effort_s: float, seed: int) -> Answer:
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = seed % (1 << 31)
     solver.parameters.max_deterministic_time = effort_s
+    solver.parameters.max_time_in_seconds = limit_s
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return Answer(place=None, peak=ceiling / SCALE, bound=0.0, proven=False)

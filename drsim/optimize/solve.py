@@ -35,8 +35,9 @@ TOLERANCE, GRAIN = 0.02, 0.043
 """Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
 host: what lies below costs migrations that nobody feels, for many small guests even out what few large ones do not."""
 
-SEARCHED = 0.88
-"""Share of the time for barter; the rest is for what it leaves above the aim."""
+SEARCHED, STEPPED, AGAIN = 0.82, 0.88, 0.97
+"""Shares of the time by which barter ends, single steps that mend what it leaves above the aim, and barter in those
+cells where anything is still above."""
 
 NEARBY = 0.2
 """Share of the time for single steps from a placement that is good but for a little; then that is bartered for."""
@@ -51,8 +52,9 @@ Who asks for less, as a balancer does every five minutes, wants the best there i
 SMALL = 1200
 """Guests times hosts up to which CP-SAT is given the whole problem."""
 
-EFFORT_S, ROUNDS = 2.0, 8
-"""CP-SAT's work on a whole small problem, and on each neighbourhood a tenth of it, deterministic seconds; rounds."""
+EFFORT_S, EFFORT, ROUNDS = 2.0, 0.3, 8
+"""CP-SAT's work on a whole small problem, deterministic seconds, but this share of the time limit at most; it gets a
+tenth of that on each neighbourhood; rounds."""
 
 
 def optimize(
@@ -189,11 +191,14 @@ def _take_over(state: State, inventory: Inventory, begin: Placement) -> None:
 
 def _aims(state: State, wanted: float | None) -> tuple[float, float]:
     """Return the bound of the highest load, and what is sought."""
-    bound = _least_peak(state.problem)
+    bound, whole = _least_peak(state.problem), _whole_steps(state.problem)
     grain = GRAIN * float(np.sqrt(state.hosts / max(state.problem.units, 1)))
+    if state.hosts * state.problem.units <= SMALL:
+        grain /= 2.0  # a few guests more make no difference
+    bound, free = max(bound, whole), bound
     if wanted is not None:
         return bound, max(bound, wanted) * (1.0 + SLACK)
-    return bound, bound * (1.0 + min(TOLERANCE, grain))
+    return bound, max(bound * (1.0 + SLACK), free * (1.0 + min(TOLERANCE, grain)))
 
 
 class _Told:
@@ -237,11 +242,14 @@ def _balance(state: State, budget: Budget, seed: int, told: _Told, *, near: bool
     if near:
         descend(state, aim, budget, share=NEARBY)
     if state.peak() > aim:
-        trade(state, aim, budget, seed, share=SEARCHED, tell=told)
-    descend(state, aim, budget, share=0.9)
+        trade(state, aim, budget, seed, after=NEARBY if near else 0.0, share=SEARCHED, tell=told)
+    descend(state, aim, budget, share=STEPPED)
+    if state.peak() > aim and not budget.out(STEPPED):
+        trade(state, aim, budget, seed, after=STEPPED, share=AGAIN, tell=told)
+        descend(state, aim, budget)
     told.state(state)
     if state.problem.units * state.hosts <= SMALL and not budget.out(0.9):
-        answer = exact.solve(state, np.arange(state.hosts), EFFORT_S, seed)
+        answer = exact.solve(state, np.arange(state.hosts), _effort_s(budget), seed, budget.left_s)
         if answer.place is not None and answer.peak < state.peak() - 1e-6 and state.peak() > aim:
             _place(state, exact.units_on(state, np.arange(state.hosts)), answer.place)
         if not state.priced.any() and not state.problem.narrowed and not np.any(state.place == SPLIT):
@@ -287,10 +295,14 @@ def _neighbourhoods(state: State, aim: float, budget: Budget, seed: int, tell: C
         cool = np.flatnonzero(levels < 1.0)
         others = random.choice(cool, size=min(3, len(cool)), replace=False) if len(cool) else cool
         hosts = np.unique(np.append(others, worst))
-        answer = exact.solve(state, hosts, EFFORT_S / 10, seed)
+        answer = exact.solve(state, hosts, _effort_s(budget) / 10, seed, max(budget.left_s, 0.0))
         if answer.place is not None and answer.peak < levels[worst] - 1e-6:
             _place(state, exact.units_on(state, hosts), answer.place)
             tell()
+
+
+def _effort_s(budget: Budget) -> float:
+    return min(EFFORT_S, EFFORT * budget.limit_s)
 
 
 def _place(state: State, units: Ints, place: Ints) -> None:
@@ -322,6 +334,27 @@ def _least_peak(problem: Problem) -> float:
             alone = np.minimum(alone, (problem.demand[units][:, columns] * weight).max(axis=1, initial=0.0))
         # A unit may also stay on a host whose load is not counted; then it bounds nothing.
         least = max(least, float(alone.max(initial=0.0)))
+    return least
+
+
+def _whole_steps(problem: Problem) -> float:
+    """Bound the highest load from below by what guests need: whole steps, such as GiB, that no two hosts share."""
+    least = 0.0
+    if problem.narrowed or not problem.units:
+        return least
+    for column in problem.balanced.tolist():
+        needs = problem.demand[:, column]
+        step = int(np.gcd.reduce(np.rint(needs).astype(np.int64)))
+        whole = step > 1 and np.allclose(needs, np.rint(needs), rtol=0.0, atol=SLACK)
+        if not whole or (problem.weight[:, column] <= 0.0).any():  # what no load counts takes any number
+            continue
+        steps, low, high = float(needs.sum()) / step, 1.0, 2.0
+        parts = 1.0 / (problem.weight[:, column] * step)
+        while high - low > SLACK:
+            middle = (low + high) / 2.0
+            fits = np.floor(middle * parts + SLACK).sum() >= steps - SLACK
+            low, high = (low, middle) if fits else (middle, high)
+        least = max(least, low)
     return least
 
 

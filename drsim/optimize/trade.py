@@ -98,9 +98,18 @@ Tell = Callable[[float, float], None]
 
 
 def trade(
-    state: State, aim: float, budget: Budget, seed: int, *, share: float = 1.0, tell: Tell = lambda peak, excess: None
+    state: State,
+    aim: float,
+    budget: Budget,
+    seed: int,
+    *,
+    after: float = 0.0,
+    share: float = 1.0,
+    tell: Tell = lambda peak, excess: None,
 ) -> None:
     """Bring every host's load below an aim for as little memory moved as can be found, in place.
+
+    Cells in which none is above it are left as they are.
 
     Parameters
     ----------
@@ -112,8 +121,8 @@ def trade(
         Time; the search takes most of what is left.
     seed : int
         Seed of the search.
-    share : float
-        Share of the time limit that the search may take.
+    after, share : float
+        Shares of the time limit that have passed when it begins, and when it ends.
     tell : callable
         Told now and then how far it is.
     """
@@ -138,7 +147,7 @@ def trade(
         begin = budget.elapsed_s
         window = max((budget.limit_s * share - begin) * len(units) / max(left, 1), 1e-6)
         left -= len(units)
-        fits = max(budget.limit_s * share * len(units) / whole - PRICING_S * len(units), 0.0) * STEPS_PER_S
+        fits = max(budget.limit_s * (share - after) * len(units) / whole - PRICING_S * len(units), 0.0) * STEPS_PER_S
 
         def hurry(begin: float = begin, window: float = window) -> float:
             if budget.stopped():

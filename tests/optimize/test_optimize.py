@@ -182,6 +182,13 @@ def test_a_cluster_is_balanced_close_to_its_bound() -> None:
     assert result.after.objective <= 1.03 * result.lower_bound < result.before.objective
 
 
+def test_whole_steps_of_memory_bound_the_highest_load() -> None:
+    sizes = [(2048, 0.01, f"h{n // 3 + 1}") for n in range(41)]
+    result = optimize(estate(sizes, 40), Policy(), Objective(goal="balance"))
+    assert result.lower_bound == pytest.approx(2 * 40 / 41, abs=1e-6)  # some host has two
+    assert (result.after.objective, result.status) == (pytest.approx(2 * 40 / 41), "optimal")
+
+
 def test_consolidation_reaches_the_fewest_hosts() -> None:
     result = optimize(estate([(1024, 0.5, f"h{n}") for n in (1, 2, 3, 4)], 4), Policy(), Objective(goal="consolidate"))
     assert (result.before.objective, result.after.objective, result.lower_bound) == (4, 1, 1)
