@@ -35,7 +35,7 @@ TOLERANCE, GRAIN = 0.02, 0.043
 """Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
 host: what lies below costs migrations that nobody feels, for many small guests even out what few large ones do not."""
 
-SEARCHED, STEPPED, AGAIN = 0.82, 0.88, 0.97
+SEARCHED, STEPPED, AGAIN = 0.88, 0.9, 0.98
 """Shares of the time by which barter ends, single steps that mend what it leaves above the aim, and barter in those
 cells where anything is still above."""
 
