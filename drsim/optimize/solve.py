@@ -10,6 +10,7 @@ import numpy as np
 
 from drsim.inventory import Inventory
 from drsim.optimize import exact, explain
+from drsim.optimize.cells import HOSTS as CELL
 from drsim.optimize.clock import Budget, Clock
 from drsim.optimize.defragment import defragment, flavour
 from drsim.optimize.engine.load import load as load_engine
@@ -35,7 +36,7 @@ TOLERANCE, GRAIN = 0.02, 0.043
 """Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
 host: what lies below costs migrations that nobody feels, for many small guests even out what few large ones do not."""
 
-SEARCHED, STEPPED, AGAIN = 0.88, 0.9, 0.98
+SEARCHED, STEPPED, AGAIN = 0.84, 0.88, 0.97
 """Shares of the time by which barter ends, single steps that mend what it leaves above the aim, and barter in those
 cells where anything is still above."""
 
@@ -241,10 +242,11 @@ def _balance(state: State, budget: Budget, seed: int, told: _Told, *, near: bool
     told.state(state)
     if near:
         descend(state, aim, budget, share=NEARBY)
-    if state.peak() > aim:
+    barters = not near or state.hosts > CELL  # in one cell nothing would stay as it was
+    if barters and state.peak() > aim:
         trade(state, aim, budget, seed, after=NEARBY if near else 0.0, share=SEARCHED, tell=told)
     descend(state, aim, budget, share=STEPPED)
-    if state.peak() > aim and not budget.out(STEPPED):
+    if barters and state.peak() > aim and not budget.out(STEPPED):
         trade(state, aim, budget, seed, after=STEPPED, share=AGAIN, tell=told)
         descend(state, aim, budget)
     told.state(state)
