@@ -16,7 +16,7 @@ from drsim.optimize.clock import Budget
 from drsim.optimize.engine.alike import alike
 from drsim.optimize.engine.anneal import PATIENCE
 from drsim.optimize.engine.barter import BAR, LIMIT, OVER, PRICE, USE, Market, barter, bring
-from drsim.optimize.engine.model import Bools, Floats, Ints, rings
+from drsim.optimize.engine.model import Floats, Ints, rings
 from drsim.optimize.prices import prices
 from drsim.optimize.problem import SPLIT
 from drsim.optimize.state import State
@@ -137,7 +137,7 @@ def trade(
     levels = (state.use * problem.weight)[:, cluster.priced]
     parts = cells(levels, size, seed)
     all_levels = state.levels().max(axis=1)
-    above: Bools = (cluster.use > cluster.limit).any(axis=1)
+    above = np.asarray((cluster.use > cluster.limit).any(axis=1))
     parts = [hosts for hosts in parts if above[hosts].any()]
     units_of = [np.flatnonzero(np.isin(place, hosts) & (state.place != SPLIT)) for hosts in parts]
     left = whole = sum(len(units) for units in units_of)
