@@ -36,9 +36,9 @@ TOLERANCE, GRAIN = 0.02, 0.043
 """Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
 host: what lies below costs migrations that nobody feels, for many small guests even out what few large ones do not."""
 
-SEARCHED, STEPPED, AGAIN = 0.84, 0.88, 0.97
+IN_ONE_CELL, IN_MANY = (0.88, 0.9, 0.98), (0.82, 0.88, 0.97)
 """Shares of the time by which barter ends, single steps that mend what it leaves above the aim, and barter in those
-cells where anything is still above."""
+cells where anything is still above: with many cells there is often one."""
 
 NEARBY = 0.2
 """Share of the time for single steps from a placement that is good but for a little; then that is bartered for."""
@@ -240,14 +240,15 @@ class _Told:
 def _balance(state: State, budget: Budget, seed: int, told: _Told, *, near: bool, bound: float, aim: float) -> float:
     """Bring every load below the aim, in place; returns what is known of the bound then."""
     told.state(state)
+    searched, stepped, again = IN_ONE_CELL if state.hosts <= CELL else IN_MANY
     if near:
         descend(state, aim, budget, share=NEARBY)
     barters = not near or state.hosts > CELL  # in one cell nothing would stay as it was
     if barters and state.peak() > aim:
-        trade(state, aim, budget, seed, after=NEARBY if near else 0.0, share=SEARCHED, tell=told)
-    descend(state, aim, budget, share=STEPPED)
-    if barters and state.peak() > aim and not budget.out(STEPPED):
-        trade(state, aim, budget, seed, after=STEPPED, share=AGAIN, tell=told)
+        trade(state, aim, budget, seed, after=NEARBY if near else 0.0, share=searched, tell=told)
+    descend(state, aim, budget, share=stepped)
+    if barters and state.peak() > aim and not budget.out(stepped):
+        trade(state, aim, budget, seed, after=stepped, share=again, tell=told)
         descend(state, aim, budget)
     told.state(state)
     if state.problem.units * state.hosts <= SMALL and not budget.out(0.9):
