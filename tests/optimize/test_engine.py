@@ -227,3 +227,13 @@ def test_polishing_ends_where_no_single_move_saves_anything() -> None:
         place = found.place.copy()
         place[unit] = host
         assert cost(m, new_state(m, place)) >= found.cost
+
+
+def test_a_race_of_many_units_keeps_what_it_found_and_betters_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drsim.optimize.engine.search.LARGE", 1)
+    m = lawful_start(model(5, 12, 5, roomy=2.5, groups=2))
+    looks = itertools.count()
+    found = race(m, m.home[:-1], lambda: next(looks) / 300.0, seed=3)
+    first, state = new_state(m, m.home[:-1]), new_state(m, found.place)
+    assert (found.broken, found.over, found.cost) == (broken(m, state), overfull(m, state), cost(m, state))
+    assert found.rank < (broken(m, first), overfull(m, first), cost(m, first))

@@ -167,9 +167,17 @@ RECIPES = (
 """No recipe suits every problem: how tight it is, and what is held on both ends, decides."""
 
 
+LARGE = 20_000
+"""Units from which on the time is too short to forget the start and to find something better."""
+
+PATIENT = (Recipe(hot=0.05, over=4.0, homes=0.3), Recipe(hot=0.01, over=4.0, homes=0.3))
+"""Recipes for so many: cold from the beginning, and the long tries go on from the best of the short ones."""
+
+
 def race(model: Model, start: Ints, gone: Gone, *, seed: int = 0, workers: int = 2) -> Found:
     """Look for a cheap placement with the recipe that does best in short tries.
 
+    Of so many units that the time is short (`LARGE`) the long tries go on from the best of the short ones.
     Where large units are that had better be elsewhere (`roomier`), one of the long tries makes them go.
 
     Parameters
@@ -183,24 +191,27 @@ def race(model: Model, start: Ints, gone: Gone, *, seed: int = 0, workers: int =
         The best placement seen, the start among them.
     """
     kin = alike(model.demand[:-1], KIN, seed)
-    turns = -(-len(RECIPES) // workers)
+    large = len(start) >= LARGE
+    recipes = PATIENT if large else RECIPES
+    turns = -(-len(recipes) // workers)
 
     def short(number: int) -> Found:
         turn = number // workers
         begin, length = RACE * turn / turns, RACE / turns
-        one = _Try(model, start, kin, RECIPES[number], np.inf, seed + number)
+        one = _Try(model, start, kin, recipes[number], np.inf, seed + number)
         return one.run(lambda: (gone() - begin) / length)
 
     def long(number: int) -> Found:
         last = number == workers - 1
-        problem, begin = freed if last and freed is not None else (model, start)
-        recipe = RECIPES[order[1 if last and freed is None else 0]]
+        problem, begin = freed if last and freed is not None else (model, ahead)
+        recipe = recipes[order[1 if last and freed is None else 0]]
         one = _Try(problem, begin, kin, recipe, np.inf, seed + 100 + number)
         return one.run(lambda: (gone() - RACE) / (1.0 - RACE))
 
     with ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(short, range(len(RECIPES))))
-        order = sorted(range(len(RECIPES)), key=lambda number: found[number].rank)
+        found = list(pool.map(short, range(len(recipes))))
+        order = sorted(range(len(recipes)), key=lambda number: found[number].rank)
+        ahead = found[order[0]].place if large else start
         freed = roomier(model, found[order[0]].place)
         found += pool.map(long, range(workers))
     return min(found, key=lambda one: one.rank)
