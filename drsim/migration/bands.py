@@ -51,13 +51,14 @@ def band(
     Notes
     -----
     From `FEW` residuals on: split conformal prediction (Vovk, Gammerman, Shafer, "Algorithmic learning in a random
-    world", 2005): ranks ``floor((n + 1) 0.05)`` and ``ceil((n + 1) 0.95)`` cover 90 % of what comes next, whatever the
-    distribution. From fewer: Student's t. From one or none: a factor of two.
+    world", 2005): between the ranks ``(n + 1) 0.05`` and ``(n + 1) 0.95`` lie 90 % of what comes next, whatever the
+    distribution. Ranks that are not whole are interpolated: whole ones further out would hold up to ``2 / (n + 1)``
+    more than was asked for. From fewer: Student's t. From one or none: a factor of two.
     """
     r = np.sort(np.asarray(residuals, dtype=np.float64))
     n = r.size
     if n >= FEW:
-        below, above = float(r[max(0, math.floor((n + 1) * 0.05) - 1)]), float(r[min(n, math.ceil((n + 1) * 0.95)) - 1])
+        below, above = (float(end) for end in np.quantile(r, (0.05, 0.95), method="weibull"))
     elif n >= 2:
         middle, width = float(r.mean()), STUDENT[n - 2] * float(r.std(ddof=1)) * math.sqrt(1.0 + 1.0 / n)
         below, above = middle - width, middle + width

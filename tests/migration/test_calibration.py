@@ -77,6 +77,14 @@ def test_bands_cover_what_comes_next() -> None:
     assert 0.82 <= np.mean(covered) <= 0.98
 
 
+@pytest.mark.parametrize("count", [19, 25, 108])
+def test_bands_hold_nine_in_ten_and_no_more(count: int) -> None:
+    """Residuals spread evenly over 0 to 1: what a band holds of the next is its width, 0.9 on average."""
+    draws = np.random.default_rng(count).random((2000, count))
+    bands = [band(1.0, draw.tolist()) for draw in draws]
+    assert np.mean([np.log(one.high / one.low) for one in bands]) == pytest.approx(0.9, abs=0.005)
+
+
 def test_bands_widen_out_of_range_and_say_so() -> None:
     made = calibrate(_observed(30, 0.05), base=TRUE)
     inside, outside = (
