@@ -12,7 +12,7 @@ from drsim.migration.parameters import DEFAULT, Parameters
 from drsim.migration.predict import TracePoint, draws, predict, prediction, trace
 from drsim.migration.presets import G5K, LAB_TCG, SIMGRID, VMOTION, XEN, XEN_2005
 from drsim.migration.quick import quick
-from drsim.migration.rates import rates, sender_mib_s, thread_cores
+from drsim.migration.rates import sender_mib_s, thread_cores
 from drsim.migration.table import Entry, table
 
 __all__ = [
@@ -49,7 +49,6 @@ __all__ = [
     "predict",
     "prediction",
     "quick",
-    "rates",
     "sender_mib_s",
     "table",
     "thread_cores",

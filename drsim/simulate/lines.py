@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import simpy
@@ -22,6 +22,11 @@ class Lines:
         The simulation.
     capacity_mbit_s, goodput, return_share, fast
         As for `Flows`.
+
+    Attributes
+    ----------
+    settled : callable
+        Told whenever shares were settled anew.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class Lines:
         self.flows = Flows(capacity_mbit_s, goodput, return_share, fast=fast)
         self._over: dict[int, SimEvent] = {}
         self._alarm_s = np.inf
+        self.settled: Callable[[], None] = lambda: None
 
     def open(self, edges: tuple[str, ...]) -> Flow:
         """Return a way over some lines, on which nothing is sent yet."""
@@ -47,6 +53,7 @@ class Lines:
         next_s = self.flows.close(flow, self._env.now)
         if next_s is not None:
             self._wake(next_s)
+            self.settled()
 
     def limit(self, flow: Flow, limit_mib_s: float) -> None:
         """Say what a flow could use from now on; 0 ends it."""
@@ -84,6 +91,7 @@ class Lines:
     def _settle(self, _: SimEvent) -> None:
         if self.flows.unsettled:
             self._wake(self.flows.settle(self._env.now))
+            self.settled()
 
     def _wake(self, at_s: float) -> None:
         """See to it that somebody looks at that time; who looks too early looks again."""

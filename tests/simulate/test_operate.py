@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from drsim.check import inventory_problems, plan_violations
 from drsim.errors import DataError, DrsimError
 from drsim.inventory import Datastore, Disk, Host, HostNic, Inventory, Link, Network, PageClass, Site, Switch, Vm, VmNic
-from drsim.migration import DEFAULT, predict, rates, thread_cores
+from drsim.migration import DEFAULT, predict, sender_mib_s
 from drsim.plan import Landing, Move, Plan, Score
 from drsim.planner import make_plan
 from drsim.policy import Objective, Policy
@@ -147,9 +147,18 @@ def test_a_move_alone_takes_what_was_predicted_and_ends_the_waiting() -> None:
     assert lived.ready_cores[0, 0] == pytest.approx(4.0)
     assert lived.ready_cores[10:].sum() == 0.0
     assert lived.guests[-1].tolist() == [2.0, 0.0, 2.0, 0.0]
-    # While they travel, a thread of each migration is at work at either end for the part of its time that it sends.
-    alone = rates(path, None, path.bandwidth_mbit_s, DEFAULT)
-    assert lived.used_cores[1, 2] == pytest.approx(2.0 * thread_cores(alone.stream_mib_s, DEFAULT), rel=1e-3)
+
+
+def test_a_migration_takes_the_cpu_that_its_traffic_costs_however_many_share_a_line() -> None:
+    """A thread at either end manages 18 Gbit/s with a core; one at a time or eight at once, that is the sum."""
+    estate = two_sites(guests=8)
+    for count in (1, 8):
+        plan = moving(estate, *((f"v{number}", "h1", "h3") for number in range(1, count + 1)))
+        lived = operate(estate, steady(estate, cores=0.0, minutes=60), happenings=(at(60.0, plan),))
+        sent_mib = sum(one.sent_mib for one in lived.migrations)
+        full_core_s = sent_mib / sender_mib_s(DEFAULT)
+        for host in (0, 2):
+            assert lived.used_cores[:, host].sum() * STEP_S == pytest.approx(full_core_s, rel=0.02)
 
 
 @pytest.mark.parametrize("full", ["h1", "h3"])

@@ -68,7 +68,9 @@ class Estate:
     held_mib : array of float, shape (hosts,)
         Memory of the guests on it that holds data.
     extra_cores : array of float, shape (hosts,)
-        What migrations and starting guests take beside the guests' demand.
+        What starting guests take beside the guests' demand.
+    sending_cores, threads : array of float, shape (hosts,)
+        What migrations take at the rates that they have, and how many threads of theirs there are.
     up, open : array of bool, shape (hosts,)
         Whether a host has power; whether it takes guests.
     ready_s, swap_s, down_s : array of float, shape (guests,)
@@ -100,7 +102,7 @@ class Estate:
         self.halted = there & ~self.wanted
         count = len(self.hosts)
         self.taken_mib = np.bincount(self.last[there], self.memory[there], count)
-        self.extra_cores = np.zeros(count)
+        self.extra_cores, self.sending_cores, self.threads = (np.zeros(count) for _ in range(3))
         self.up = np.array([host.state in ("up", "maintenance") for host in inventory.hosts])
         self.open = np.array([host.takes_guests for host in inventory.hosts])
         self.ready_s, self.swap_s, self.down_s = (np.zeros(len(self.vms)) for _ in range(3))
@@ -133,12 +135,15 @@ class Estate:
 
     def demand(self) -> NDArray[np.float64]:
         """Return the CPU demand on each host now, cores."""
+        return self._guests() + self.extra_cores + self.sending_cores
+
+    def _guests(self) -> NDArray[np.float64]:
         works = (self.place >= 0) & ~self.halted
-        return np.bincount(self.place[works], self._row[works], len(self.hosts)) + self.extra_cores
+        return np.bincount(self.place[works], self._row[works], len(self.hosts)).astype(np.float64)
 
     def shares(self) -> NDArray[np.float64]:
-        """Return what part of a core a thread that never rests gets on each host now."""
-        return np.minimum(1.0, self.cores / np.maximum(self.demand(), 1e-12))
+        """Return what part of a core a thread that never rests gets on each host, if no migration's rests."""
+        return np.minimum(1.0, self.cores / np.maximum(self._guests() + self.extra_cores + self.threads, 1e-12))
 
     def settle(self) -> None:
         """Add up what happened since the last change."""
@@ -181,6 +186,17 @@ class Estate:
         self.settle()
         self.extra_cores[host] += cores
         self._changed()
+
+    def thread(self, host: int, count: int) -> None:
+        """Add threads of migrations, or take them away."""
+        self.threads[host] += count
+        self._changed()
+
+    def send(self, cores: NDArray[np.float64]) -> None:
+        """Say what migrations take from now on, shape (hosts,)."""
+        if not np.array_equal(cores, self.sending_cores):
+            self.settle()
+            self.sending_cores = cores
 
     def run(self, vm: int, host: int) -> None:
         """Let a guest run on a host from now on; its memory has been reserved there."""

@@ -12,7 +12,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from drsim.migration import Migration, Options, Parameters, Phase, rates, sender_mib_s, thread_cores
+from drsim.migration import Migration, Options, Parameters, Phase, sender_mib_s
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.carry import Process, carry
@@ -28,11 +28,12 @@ ARRIVED: tuple[Phase, ...] = ("push", "confirm", "done")
 
 @dataclass(slots=True, eq=False)
 class _Trip:
-    """A migration under way, with what its threads manage at full CPU, MiB/s."""
+    """A migration under way, with its threads at either end, and what they manage at full CPU, MiB/s."""
 
     move: Move
     path: Path
     run: Migration
+    threads: int
     sender_mib_s: float
     flow: Flow | None = None
     process: simpy.Process | None = None
@@ -112,6 +113,16 @@ class Hypervisor:
             if trip.flow is not None:
                 self._slow(trip, trip.flow, shares)
 
+    def meter(self) -> None:
+        """Let every migration take the CPU that the rate it has costs, from now on: a thread rests while it waits."""
+        cores = np.zeros(len(self._estate.hosts))
+        for trip in self._trips.values():
+            if trip.flow is not None:
+                busy = trip.threads * min(1.0, self._lines.rate_mib_s(trip.flow) / trip.sender_mib_s)
+                for name in (trip.move.source, trip.move.target):
+                    cores[self._estate.hosts[name]] += busy
+        self._estate.send(cores)
+
     def _slow(self, trip: _Trip, flow: Flow, shares: NDArray[np.float64]) -> None:
         ends = [self._estate.hosts[name] for name in (trip.move.source, trip.move.target)]
         share = float(shares[ends].min())
@@ -175,8 +186,6 @@ class Hypervisor:
         assert path is not None  # the preflight has asked
         cap = self._limits.bandwidth_mbit_s if move.bandwidth_mbit_s is None else move.bandwidth_mbit_s
         options = Options.of(move.transfer, bandwidth_mbit_s=cap)
-        alone = rates(path, cap, path.bandwidth_mbit_s, self._parameters, options)
-        cores = thread_cores(min(alone.stream_mib_s, alone.cap_mib_s), self._parameters, options)
         run = Migration(
             estate.guest(vm),
             path,
@@ -188,17 +197,23 @@ class Hypervisor:
             options=options,
             most_downtime_ms=move.max_downtime_ms,
         )
-        sender = sender_mib_s(self._parameters, options)
-        trip = _Trip(move=move, path=path, run=run, sender_mib_s=sender, process=self._env.active_process)
+        trip = _Trip(
+            move=move,
+            path=path,
+            run=run,
+            threads=options.channels,
+            sender_mib_s=sender_mib_s(self._parameters, options),
+            process=self._env.active_process,
+        )
         self._trips[move.vm] = trip
         if move.transfer.timeout_s is not None:
             self._env.process(self._deadline(trip, move.transfer.timeout_s))
         estate.reserve(vm, target)
         for host in (source, target):
-            estate.load(host, cores)
+            estate.thread(host, trip.threads)
         outcome = yield from self._travel(trip)
         for host in (source, target):
-            estate.load(host, -cores)
+            estate.thread(host, -trip.threads)
         if not trip.arrived:
             estate.free(vm, target)
         del self._trips[move.vm]

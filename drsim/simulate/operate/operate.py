@@ -147,6 +147,7 @@ class _World:
         self._lines = Lines(env, capacity, parameters.goodput, parameters.return_share, fast=True)
         self._incidents: list[Incident] = []
         self._hypervisor = Hypervisor(env, self._estate, self._lines, limits, parameters, self._tell)
+        self._lines.settled = self._hypervisor.meter
         self._boots = [simpy.Resource(env, BOOTS_AT_ONCE) for _ in inventory.hosts]
         self._plans = 0
         self._starting: set[int] = set()
