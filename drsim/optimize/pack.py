@@ -10,7 +10,7 @@ from drsim.optimize.engine.fill import least
 from drsim.optimize.engine.search import Recipe, search
 from drsim.optimize.even import MOVE_MIB, engine_model, hurry
 from drsim.optimize.problem import MEMORY, SPLIT, VCPUS, Floats, Ints, Problem
-from drsim.optimize.state import State
+from drsim.optimize.state import SLACK, State
 
 GATHERING, RETURNING = 40_000, 5_000
 """Steps per unit of the search for fewer hosts, and of the one that sends units home as far as the hosts allow."""
@@ -129,3 +129,31 @@ def least_hosts(problem: Problem) -> float:
     held = problem.allowed_rows.sum(axis=1)[problem.allowed_of] == 1
     fixed = len(set(problem.allowed_rows[problem.allowed_of[held]].argmax(axis=1).tolist()))
     return float(max(min(needed, len(problem.hosts)), fixed))
+
+
+def least_left(state: State, most: float, most_mib: float) -> float:
+    """Bound the number of hosts in use from below by what may be moved: every guest of an emptied host has to leave.
+
+    Parameters
+    ----------
+    state : State
+        Where everything is now.
+    most, most_mib : float
+        Moves of guests, and memory moved, MiB, at most.
+
+    Returns
+    -------
+    float
+        Hosts in use now, without as many as could be emptied if room were no matter.
+    """
+    problem = state.problem
+    guests, mib = np.zeros(state.hosts), np.zeros(state.hosts)
+    for members, homes in zip(problem.members, problem.homes, strict=True):
+        for vm, host in zip(members, homes, strict=True):
+            if host != SPLIT:
+                guests[host] += 1
+                mib[host] += problem.member_data_mib[vm]
+    used = guests > 0
+    by_moves = (np.cumsum(np.sort(guests[used])) <= most).sum()
+    by_mib = (np.cumsum(np.sort(mib[used])) <= most_mib * (1.0 + SLACK)).sum()
+    return float(used.sum() - min(by_moves, by_mib))

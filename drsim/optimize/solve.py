@@ -18,7 +18,7 @@ from drsim.optimize.few import few
 from drsim.optimize.few import load as load_few
 from drsim.optimize.level import descend
 from drsim.optimize.mend import mend, please
-from drsim.optimize.pack import least_hosts, pack
+from drsim.optimize.pack import least_hosts, least_left, pack
 from drsim.optimize.problem import SPLIT, Ints, Problem, compile_problem
 from drsim.optimize.relax import judge
 from drsim.optimize.result import Result
@@ -137,7 +137,8 @@ def optimize(
             then = then if then.peak() <= start.peak() else start
     elif objective.goal == "consolidate":
         pack(then, budget, seed, most=np.inf if most is None else most, most_mib=_most_mib(policy.limits))
-        bound = least_hosts(problem)
+        limit = np.inf if most is None else most
+        bound = max(least_hosts(problem), least_left(now, limit, _most_mib(policy.limits)))
     elif objective.goal == "evacuate":
         stays = [vm for vm in range(len(inventory.vms)) if inventory.vms[vm].host in objective.hosts]
         held = {
