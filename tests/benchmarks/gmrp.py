@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from drsim.optimize.engine.load import load
 from drsim.optimize.engine.model import Ints, Model, flat
 from drsim.optimize.engine.search import race
 
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     start = time.perf_counter()
+    load()
     model = read_model(asked.model, asked.assignment)
     limit_s = asked.time_limit * READING
     found = race(model, model.home[:-1], lambda: (time.perf_counter() - start) / limit_s, seed=asked.seed)

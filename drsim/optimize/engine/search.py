@@ -10,6 +10,7 @@ import numpy as np
 
 from drsim.optimize.engine.alike import alike
 from drsim.optimize.engine.anneal import PATIENCE, anneal
+from drsim.optimize.engine.approach import approach
 from drsim.optimize.engine.model import Floats, Ints, Model, State, broken, cost, new_state, overfull
 from drsim.optimize.engine.roomier import roomier
 
@@ -27,7 +28,7 @@ KIN = 20
 
 ANNEALED, SETTLED = 0.8, 0.9
 """Shares of the time at which the temperature has fallen, and nothing that is whole is broken again; at which a try
-that is not whole yet may only be mended, or begins anew from a start that was."""
+that is not whole yet may only be mended, or begins anew from a start that was and goes as far towards it as it can."""
 
 RISE, FALL = 5.0, 0.01
 """What the last temperature is multiplied with for polishing what is whole, and to which part of it it then falls."""
@@ -38,6 +39,10 @@ nothing is left that a single move would save."""
 
 PRESSURE = 1.05
 """What the price of an overrun is multiplied with at each look once the temperature has fallen."""
+
+RELIEF = 0.5
+"""Share of the proposals that from then on concern a unit on a host that holds too much, as long as there is one: of a
+thousand hosts chance alone seldom finds the last few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,11 +256,13 @@ class _Try:
                 if share > FINE:
                     heat *= (self.coldest / heat) ** ((share - FINE) / (1.0 - FINE))
             if share > SETTLED and not anew and sound and best is first:
-                state, wrong, anew = new_state(model, self.start), 0, True
+                goal, state, wrong, anew = state.place, new_state(model, self.start), 0, True
+                approach(model, state, goal, hard)
             if anew:
-                heat = recipe.hot * 0.1 * 1e-3 ** ((share - SETTLED) / (1.0 - SETTLED))
+                heat = recipe.cold * RISE * (FALL / RISE) ** ((share - SETTLED) / (1.0 - SETTLED))
+            focus = max(recipe.focus, RELIEF) if share > ANNEALED else recipe.focus
             wrong += self._anneal(
-                state, over, rule, wrong, hard if strict else model.bar, strict or recipe.lawful, heat
+                state, over, rule, wrong, hard if strict else model.bar, strict or recipe.lawful, heat, focus
             )
             done += self.steps
             # Where something is over, the price rises until it is not; where nothing is, it comes down again.
@@ -268,13 +275,13 @@ class _Try:
         return best
 
     def _anneal(
-        self, state: State, over: Floats, rule: float, wrong: int, bar: Floats, lawful: bool, heat: float
+        self, state: State, over: Floats, rule: float, wrong: int, bar: Floats, lawful: bool, heat: float, focus: float
     ) -> int:
         recipe, heat = self.recipe, heat * self.price
         _, change = anneal(
             self.model, state, self.model.capacity, over, bar, rule * self.price, wrong, lawful, PATIENCE, self.random,
             self.steps, heat, heat, recipe.swaps, recipe.homes, self.kin, recipe.kins,
-            np.flatnonzero((state.full > self.model.capacity).any(axis=1)), recipe.focus,
+            np.flatnonzero((state.full > self.model.capacity).any(axis=1)), focus,
         )  # fmt: skip
         return int(change)
 
