@@ -219,7 +219,7 @@ class Parameters:
     fault_lead_mib: Annotated[
         float, Ge(0), About("Pushed before a page asked for, though that has a connection of its own.", "MiB")
     ] = 0.0
-    """What the line's queue holds. Lab: 0.3 to 0.4 MiB where connections take turns; to be calibrated."""
+    """What the line's queue holds: where connections take turns, a frame of 64 KiB; else as much as waits there."""
 
     serve_pages: Annotated[float, Ge(0), About("Pages that a guest touches before it answers a client again.")] = 400.0
     """Its kernel, network stack and server, one after the other. Lab, a small Linux guest: some 400; a larger server
