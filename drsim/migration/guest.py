@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from drsim.inventory import PageClass, Vm
 from drsim.migration.disks import copied_mib, named_disks
@@ -13,8 +13,7 @@ from drsim.units import MIB, PAGE_BYTES
 from drsim.workload import dirty_classes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class Load(NamedTuple):
     """Memory and disks of one guest as a migration sees them.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
@@ -11,8 +11,7 @@ from drsim.topology import Path
 from drsim.units import MIB, MIB_S_PER_MBIT_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
+class Rates(NamedTuple):
     """Limits on the data rate of one migration, MiB/s.
 
     Parameters
