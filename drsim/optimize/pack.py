@@ -19,7 +19,7 @@ STEPS_PER_S = 8e6, 2e6
 """Steps of each that fit into a second of the time limit with ease, half of the time for each."""
 
 
-def pack(state: State, budget: Budget, seed: int = 0, *, most: float = np.inf, most_mib: float = np.inf) -> None:
+def pack(state: State, budget: Budget, seed: int, most: float, most_mib: float) -> None:
     """Bring all units to as few hosts as can be found, in place.
 
     Hosts are emptied in turn: few moves. What the engine finds costs more of them and is taken if it needs fewer hosts;

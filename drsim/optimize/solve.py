@@ -136,9 +136,9 @@ def optimize(
             few(then, problem.units if most is None else most, budget, seed, most_mib=_most_mib(policy.limits))
             then = then if then.peak() <= start.peak() else start
     elif objective.goal == "consolidate":
-        pack(then, budget, seed, most=np.inf if most is None else most, most_mib=_most_mib(policy.limits))
-        limit = np.inf if most is None else most
-        bound = max(least_hosts(problem), least_left(now, limit, _most_mib(policy.limits)))
+        limits = (np.inf if most is None else float(most), _most_mib(policy.limits))
+        pack(then, budget, seed, *limits)
+        bound = max(least_hosts(problem), least_left(now, *limits))
     elif objective.goal == "evacuate":
         stays = [vm for vm in range(len(inventory.vms)) if inventory.vms[vm].host in objective.hosts]
         held = {
@@ -296,7 +296,7 @@ def _neighbourhoods(state: State, aim: float, budget: Budget, seed: int, tell: C
         if levels.max(initial=0.0) <= aim or budget.out(0.9):
             return
         worst = int(levels.argmax())
-        cool = np.flatnonzero(levels < 1.0)
+        cool = np.flatnonzero(levels < aim)
         others = random.choice(cool, size=min(3, len(cool)), replace=False) if len(cool) else cool
         hosts = np.unique(np.append(others, worst))
         answer = exact.solve(state, hosts, _effort_s(budget) / 10, seed, max(budget.left_s, 0.0))
