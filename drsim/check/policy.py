@@ -66,9 +66,7 @@ def _selectors(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.hosts:
         host_words |= {f"site:{host.site}", f"rack:{host.rack}", *(f"tag:{tag}" for tag in host.tags)}
     for rule in policy.rules:
-        for word in rule.vms:
-            if word != "*" and word not in inventory.vm_by_name and word not in tags:
-                yield problem(_place(rule), "vms", f"'{word}' is no guest and no tag of one.", "Correct or drop it.")
+        yield from _guests(_place(rule), rule.vms, inventory, tags)
         for word in getattr(rule, "hosts", ()):
             if word not in host_words:
                 yield problem(_place(rule), "hosts", f"'{word}' selects no host.", "Correct or drop it.")
@@ -78,13 +76,17 @@ def _tags(inventory: Inventory) -> set[str]:
     return {f"tag:{tag}" for vm in inventory.vms for tag in vm.tags}
 
 
+def _guests(place: str, words: Sequence[str], inventory: Inventory, tags: set[str]) -> Iterator[Problem]:
+    for word in words:
+        if word != "*" and word not in inventory.vm_by_name and word not in tags:
+            yield problem(place, "vms", f"'{word}' is no guest and no tag of one.", "Correct it, or use * for all.")
+
+
 def _manners(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     tags = _tags(inventory)
     for number, manner in enumerate(policy.manners, 1):
         place = f"manners {number}"
-        for word in manner.vms:
-            if word != "*" and word not in inventory.vm_by_name and word not in tags:
-                yield problem(place, "vms", f"'{word}' is no guest and no tag of one.", "Correct it, or use * for all.")
+        yield from _guests(place, manner.vms, inventory, tags)
         for text in contradictions(manner.transfer):
             said, _, remedy = text.partition(": ")
             yield problem(place, "transfer", f"{said}.", f"{remedy[:1].upper()}{remedy[1:]}.")
@@ -97,9 +99,7 @@ def _storing(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     tags, stores = _tags(inventory), inventory.datastore_by_name
     for number, wish in enumerate(policy.storing, 1):
         place = f"storing {number}"
-        for word in wish.vms:
-            if word != "*" and word not in inventory.vm_by_name and word not in tags:
-                yield problem(place, "vms", f"'{word}' is no guest and no tag of one.", "Correct it, or use * for all.")
+        yield from _guests(place, wish.vms, inventory, tags)
         for name in wish.datastores:
             if name not in stores or stores[name].path is None:
                 known = ", ".join(store.name for store in inventory.datastores if store.path) or "none"
@@ -110,9 +110,7 @@ def _quiet(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     tags = _tags(inventory)
     for number, quiet in enumerate(policy.quiet, 1):
         place = f"quiet {number}"
-        for word in quiet.vms:
-            if word != "*" and word not in inventory.vm_by_name and word not in tags:
-                yield problem(place, "vms", f"'{word}' is no guest and no tag of one.", "Correct it, or use * for all.")
+        yield from _guests(place, quiet.vms, inventory, tags)
         for field in ("begin", "end"):
             try:
                 clock(getattr(quiet, field))

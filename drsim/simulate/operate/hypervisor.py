@@ -12,7 +12,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from drsim.migration import Migration, Options, Parameters, Phase, sender_mib_s
+from drsim.migration import Migration, Options, Parameters, Phase, sender_mib_s, thread_cores
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.carry import Process, carry
@@ -28,12 +28,12 @@ ARRIVED: tuple[Phase, ...] = ("push", "confirm", "done")
 
 @dataclass(slots=True, eq=False)
 class _Trip:
-    """A migration under way, with its threads at either end, and what they manage at full CPU, MiB/s."""
+    """A migration under way, and what its threads manage at full CPU, MiB/s."""
 
     move: Move
     path: Path
     run: Migration
-    threads: int
+    options: Options
     sender_mib_s: float
     flow: Flow | None = None
     process: simpy.Process | None = None
@@ -118,7 +118,7 @@ class Hypervisor:
         cores = np.zeros(len(self._estate.hosts))
         for trip in self._trips.values():
             if trip.flow is not None:
-                busy = trip.threads * min(1.0, self._lines.rate_mib_s(trip.flow) / trip.sender_mib_s)
+                busy = thread_cores(self._lines.rate_mib_s(trip.flow), self._parameters, trip.options)
                 for name in (trip.move.source, trip.move.target):
                     cores[self._estate.hosts[name]] += busy
         self._estate.send(cores)
@@ -201,7 +201,7 @@ class Hypervisor:
             move=move,
             path=path,
             run=run,
-            threads=options.channels,
+            options=options,
             sender_mib_s=sender_mib_s(self._parameters, options),
             process=self._env.active_process,
         )
@@ -210,10 +210,10 @@ class Hypervisor:
             self._env.process(self._deadline(trip, move.transfer.timeout_s))
         estate.reserve(vm, target)
         for host in (source, target):
-            estate.thread(host, trip.threads)
+            estate.thread(host, options.channels)
         outcome = yield from self._travel(trip)
         for host in (source, target):
-            estate.thread(host, -trip.threads)
+            estate.thread(host, -options.channels)
         if not trip.arrived:
             estate.free(vm, target)
         del self._trips[move.vm]
