@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsim.inventory import Inventory
-from drsim.migration import DEFAULT, Options, Parameters, thread_cores
+from drsim.migration import DEFAULT, Options, Parameters, sender_mib_s, thread_cores
 from drsim.placement import Placement
 from drsim.plan import Plan
 
@@ -116,8 +116,10 @@ def _cost(plan: Plan, now: _Loads, parameters: Parameters) -> float:
     time_s = np.array([said.total_time_s for _, said in made])
     cores = np.array(
         [
-            thread_cores(said.sent_mib / max(said.total_time_s, 1e-9), parameters, Options.of(move.transfer))
-            for move, said in made
+            thread_cores(
+                said.sent_mib / max(said.total_time_s, 1e-9), sender_mib_s(parameters, options), options.channels
+            )
+            for (_, said), options in zip(made, (Options.of(move.transfer) for move, _ in made), strict=True)
         ]
     )
     beside = 0.0

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -179,11 +179,11 @@ def apply(
         console().print(plan_view(read))
         if read.moves and not typer.confirm("Apply this plan?"):
             raise DrsimError("Nothing was done.")
-    with _interruptible() as stop:
+    with closing(_hypervisor(on, read, hosts_file)) as hypervisor, _interruptible() as stop:
         _finish(
             lambda view: carry_out(
                 read,
-                _hypervisor(on, read, hosts_file),
+                hypervisor,
                 _store(store),
                 actor=_actor(),
                 on_event=view,
@@ -213,11 +213,11 @@ def resume(
 
     records = _store(store)
     plan = plan_of(records, run)
-    with _interruptible() as stop:
+    with closing(_hypervisor(on, plan, hosts_file)) as hypervisor, _interruptible() as stop:
         _finish(
             lambda view: go_on(
                 run,
-                _hypervisor(on, plan, hosts_file),
+                hypervisor,
                 records,
                 actor=_actor(),
                 on_event=view,

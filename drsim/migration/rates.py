@@ -103,14 +103,22 @@ def sender_mbit_s(parameters: Parameters, options: Options) -> float:
     return min(options.channels / time_s, limit)
 
 
-def thread_cores(rate_mib_s: float, parameters: Parameters, options: Options = PLAIN) -> float:
+def thread_cores(rate_mib_s: float, sender_mib_s: float, threads: int) -> float:
     """Return the CPU that a migration takes on either host while it moves data, cores.
 
-    QEMU sends from one thread, or from one a channel (migration/multifd.c), and receives in as many; a thread that
-    manages so much is busy for the share of it that is sent. `Parameters.stream_limit_mbit_s`, ``tls_mbit_s`` and the
-    speeds of compression say what a thread manages.
+    QEMU sends from one thread, or from one a channel (migration/multifd.c), and receives in as many; a thread is busy
+    for the share of what it manages that is sent.
+
+    Parameters
+    ----------
+    rate_mib_s : float
+        What is sent.
+    sender_mib_s : float
+        What the threads manage together (`sender_mib_s`).
+    threads : int
+        `Options.channels`.
     """
-    return options.channels * min(1.0, rate_mib_s / sender_mib_s(parameters, options))
+    return threads * min(1.0, rate_mib_s / sender_mib_s)
 
 
 def sender_mib_s(parameters: Parameters, options: Options = PLAIN) -> float:

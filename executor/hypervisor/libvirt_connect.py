@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import threading
@@ -18,6 +19,9 @@ KEEPALIVE_S, KEEPALIVE_COUNT = 5, 3
 OPEN_TIMEOUT_S = 15.0
 """Time for a host to let us in; TLS and SSH over 100 ms take about 2 s."""
 
+EVENTS, END_S = "drsim libvirt events", 2.0
+"""Name of the thread of libvirt's event loop, and the time that it has to end, seconds."""
+
 AGREEING = 3
 """How many tries at a round trip must agree before it is believed."""
 
@@ -28,7 +32,8 @@ _SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token")
 def load_libvirt() -> Any:
     """Return the libvirt module, silenced and with its event loop running; once a process.
 
-    The event loop is needed for keepalive: without it a call to a host that lost power never returns.
+    The event loop is needed for keepalive: without it a call to a host that lost power never returns. It ends with the
+    process, before Python takes itself apart: a loop that still turns then calls what is no longer there.
 
     Raises
     ------
@@ -46,13 +51,23 @@ def load_libvirt() -> Any:
     libvirt.registerErrorHandler(_swallow, None)  # by default libvirt prints every error to stderr
     libvirt.virEventRegisterDefaultImpl()
 
+    over = threading.Event()
+
     def turn() -> None:
-        while True:
+        while not over.is_set():
             libvirt.virEventRunDefaultImpl()
 
-    threading.Thread(target=turn, name="drsim libvirt events", daemon=True).start()
-    # A loop with nothing to wait for sleeps for ever and would not notice the first connection.
-    libvirt.virEventAddTimeout(1000, _swallow, None)
+    loop = threading.Thread(target=turn, name=EVENTS, daemon=True)
+    loop.start()
+    # A loop with nothing to wait for sleeps for ever and would not notice the first connection, nor that it is over.
+    timer = libvirt.virEventAddTimeout(1000, _swallow, None)
+
+    def end() -> None:
+        over.set()
+        libvirt.virEventUpdateTimeout(timer, 0)
+        loop.join(END_S)
+
+    atexit.register(end)
     return libvirt
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
+
+pytest.importorskip("libvirt", reason="libvirt-python is not installed: make kvm")
 
 from executor.hypervisor import libvirt_connect
 from executor.hypervisor.libvirt_connect import round_trip_ms
@@ -48,3 +52,17 @@ def test_what_a_host_that_is_busy_all_the_time_hides_is_not_told(monkeypatch: py
     daemon = Daemon([150.0 * 1.2**number for number in range(20)], monkeypatch)
     assert round_trip_ms(daemon) is None
     assert daemon.asked == 20
+
+
+def test_the_event_loop_ends_before_the_process_does() -> None:
+    """What was registered first is called last: by then the loop must be over."""
+    script = (
+        "import atexit, threading\n"
+        "from executor.hypervisor.libvirt_connect import EVENTS, open_connection\n"
+        "alive = lambda: [t.name for t in threading.enumerate() if t.name == EVENTS]\n"
+        "atexit.register(lambda: print('at the end', alive()))\n"
+        "connection = open_connection('test:///default', read_only=True, timeout_s=5.0)\n"
+        "print('before', alive() == [EVENTS])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["before True", "at the end []"]

@@ -28,12 +28,12 @@ ARRIVED: tuple[Phase, ...] = ("push", "confirm", "done")
 
 @dataclass(slots=True, eq=False)
 class _Trip:
-    """A migration under way, and what its threads manage at full CPU, MiB/s."""
+    """A migration under way, with its threads at either end, and what they manage at full CPU, MiB/s."""
 
     move: Move
     path: Path
     run: Migration
-    options: Options
+    threads: int
     sender_mib_s: float
     flow: Flow | None = None
     process: simpy.Process | None = None
@@ -118,7 +118,7 @@ class Hypervisor:
         cores = np.zeros(len(self._estate.hosts))
         for trip in self._trips.values():
             if trip.flow is not None:
-                busy = thread_cores(self._lines.rate_mib_s(trip.flow), self._parameters, trip.options)
+                busy = thread_cores(self._lines.rate_mib_s(trip.flow), trip.sender_mib_s, trip.threads)
                 for name in (trip.move.source, trip.move.target):
                     cores[self._estate.hosts[name]] += busy
         self._estate.send(cores)
@@ -201,7 +201,7 @@ class Hypervisor:
             move=move,
             path=path,
             run=run,
-            options=options,
+            threads=options.channels,
             sender_mib_s=sender_mib_s(self._parameters, options),
             process=self._env.active_process,
         )
@@ -210,10 +210,10 @@ class Hypervisor:
             self._env.process(self._deadline(trip, move.transfer.timeout_s))
         estate.reserve(vm, target)
         for host in (source, target):
-            estate.thread(host, options.channels)
+            estate.thread(host, trip.threads)
         outcome = yield from self._travel(trip)
         for host in (source, target):
-            estate.thread(host, -options.channels)
+            estate.thread(host, -trip.threads)
         if not trip.arrived:
             estate.free(vm, target)
         del self._trips[move.vm]
