@@ -53,6 +53,11 @@ class Prediction:
         """End, seconds after the start of the plan."""
         return self.start_s + self.total_time_s
 
+    @property
+    def longest_s(self) -> float:
+        """Total time at the latest: the upper end of its band where there is one, seconds."""
+        return max(self.total_time_s, self.total_time_high_s or 0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:

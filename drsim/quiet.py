@@ -58,8 +58,7 @@ class QuietTimes:
 
     def objection(self, move: Move, begin: datetime) -> str | None:
         """Say why a move must not begin at an instant: it would be under way, at the latest, in a quiet time."""
-        said = move.prediction
-        lasts_s = 0.0 if said is None else max(said.total_time_s, said.total_time_high_s or 0.0)
+        lasts_s = 0.0 if move.prediction is None else move.prediction.longest_s
         found = self.disturbed(move.vm, begin, begin + timedelta(seconds=lasts_s))
         if found is None:
             return None

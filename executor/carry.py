@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -17,13 +17,14 @@ from drsim.inventory import Vm
 from drsim.placement import Placement
 from drsim.plan import Move, Plan
 from executor.ends import ports_of
-from executor.events import EventListener, MoveEnded, MoveProgress, MoveStarted, StopAsked, WaveStarted
+from executor.events import EventListener, MoveEnded, MoveProgress, MoveStarted, OutOfTime, StopAsked, WaveStarted
 from executor.hypervisor.base import HostFacts, Hypervisor, Line, Outcome, Progress, Whereabouts, judge
 from executor.lease import Holder
 from executor.lifecycle import OPEN_MOVES, MoveState, RunState, run_state
 from executor.preflight import Promised, recheck, way_between
 from executor.refusal import Refusal
 from executor.store import Clock, Step, Store
+from executor.window import ALWAYS, Window
 
 POLL_S = 0.2
 """How long a wish to stop may go unnoticed, seconds."""
@@ -72,13 +73,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """What the caller wants: whom to tell, when to stop, failures to bear, the time; recover cut post-copies or not."""
+    """What the caller wants: whom to tell, when to stop, failures to bear, the time, until when moves may be under way;
+    recover cut post-copies or not.
+    """
 
     on_event: EventListener
     stop: threading.Event
     abort: threading.Event
     brake: int
     clock: Clock
+    window: Window = ALWAYS
     recover: bool = False
 
 
@@ -116,8 +120,10 @@ class Carrier:
         self._run_id, self._plan, self._hypervisor, self._store = run_id, plan, hypervisor, store
         self._lease, self._actor, self._orders = lease, actor, orders
         self._aborted: set[str] = set()
+        self._closed = False
         self._stop_told: set[bool] = set()
         self._now_s = _timer(hypervisor, store, run_id, orders.clock)
+        self._soon = _begins(hypervisor, orders.clock)
 
     def reconcile(self) -> None:
         """Look for the guests of moves whose outcome is not recorded, and record what became of them."""
@@ -151,8 +157,9 @@ class Carrier:
         for number, wave in enumerate(waves, start=1):
             adopted = [move for move in wave if self.states[move.id] is MoveState.STARTED]
             left = [move for move in wave if self.states[move.id] is MoveState.PENDING]
-            if self._orders.stop.is_set() or self._orders.abort.is_set() or self._braked():
+            if self._orders.stop.is_set() or self._orders.abort.is_set() or self._braked() or self._closed:
                 left = []
+            left = self._in_time(left)
             if adopted or left:
                 self._tell(WaveStarted(number=number, of=len(waves), moves=(*adopted, *left)))
                 self._migrate(self._admit(left), adopted)
@@ -163,6 +170,16 @@ class Carrier:
         return run_state(tuple(self.states.values()))
 
     # Before a wave
+
+    def _in_time(self, moves: Sequence[Move]) -> list[Move]:
+        """Return the moves that end within the window; if any does not, later waves, which build on it, are closed."""
+        late = self._orders.window.late(moves, self._soon())
+        if late and self._orders.window.end is not None:
+            self._closed = True
+            detail = {"end": self._orders.window.end.isoformat(), "late": [move.id for move in late]}
+            self._store.note("window_ended", actor=self._actor, run_id=self._run_id, detail=detail)
+            self._tell(OutOfTime(end=self._orders.window.end, late=late))
+        return [move for move in moves if move not in late]
 
     def _admit(self, moves: Sequence[Move]) -> list[Move]:
         """Write the intents, look at both ends, and return the moves that may be made, recorded as started."""
@@ -378,7 +395,7 @@ class Carrier:
             self._stop_told.add(aborting)
             self._tell(StopAsked(aborting=aborting, under_way=under_way))
 
-    def _tell(self, event: WaveStarted | MoveStarted | MoveProgress | MoveEnded | StopAsked) -> None:
+    def _tell(self, event: WaveStarted | MoveStarted | MoveProgress | MoveEnded | OutOfTime | StopAsked) -> None:
         self._orders.on_event(event)
 
     def _skip(self, moves: Sequence[Move], reason: str) -> None:
@@ -419,6 +436,15 @@ def _unasked(move: Move) -> Refusal:
 
 def _nowhere(move: Move) -> Whereabouts:
     return Whereabouts(vm=move.vm, unreachable=(move.source, move.target))
+
+
+def _begins(hypervisor: Hypervisor, clock: Clock) -> Callable[[], datetime]:
+    """Return when, at the latest, moves of a wave begin that is looked at now; in played time looking takes none."""
+    own: Callable[[], float] | None = getattr(hypervisor, "elapsed_s", None)
+    if own is None:
+        return lambda: clock() + timedelta(seconds=LINES_S)
+    zero, zero_s = clock(), own()
+    return lambda: zero + timedelta(seconds=own() - zero_s)
 
 
 def _timer(hypervisor: Hypervisor, store: Store, run_id: str, clock: Clock) -> Callable[[], float]:

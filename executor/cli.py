@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -22,11 +22,21 @@ from drsim.errors import DrsimError
 from drsim.report.text import visible
 from executor.lab.cli import app as lab_app
 
+if TYPE_CHECKING:
+    from executor.window import Window
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 StoreOption = Annotated[str | None, typer.Option(help="SQLAlchemy URL of the record of runs.", envvar="DRSIM_STORE")]
 ShellsOption = Annotated[
     Path | None,
     typer.Option("--hosts-file", help="Its 'shell' words let lines be measured before each move; ssh needs none."),
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option("--at", help="Wait and begin then, 2026-11-28T22:00+01:00; what is wrong now shows at once."),
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", help="Begin no move that might not have ended by then; resume the rest later.")
 ]
 OnOption = Annotated[str | None, typer.Option("--on", help="libvirt, or simulated:FILE (an inventory, which changes).")]
 
@@ -159,6 +169,8 @@ def apply(
     on: OnOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print what would be called, and call nothing.")] = False,
+    at: AtOption = None,
+    until: UntilOption = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here, predicted beside actual.")] = None,
     hosts_file: ShellsOption = None,
     store: StoreOption = None,
@@ -169,8 +181,11 @@ def apply(
     from drsim.show import plan_view
     from executor.actions import actions
     from executor.run import apply as carry_out
+    from executor.run import rehearse
+    from executor.window import Window
 
     read = read_plan(plan)
+    window = Window.read(at, until, _now())
     if dry_run:
         for action in actions(read):
             console().print(escape(visible(str(action))))
@@ -179,7 +194,12 @@ def apply(
         console().print(plan_view(read))
         if read.moves and not typer.confirm("Apply this plan?"):
             raise DrsimError("Nothing was done.")
-    with closing(_hypervisor(on, read, hosts_file)) as hypervisor, _interruptible() as stop:
+    if window.begin and read.moves:
+        with closing(_hypervisor(on, read, hosts_file)) as hypervisor:
+            rehearse(read, hypervisor, window.begin)
+    if outlook := window.outlook(read, _now()):
+        sys.stderr.write(f"{outlook}\n")
+    with _due(window, on, read, hosts_file) as (hypervisor, stop):
         _finish(
             lambda view: carry_out(
                 read,
@@ -189,6 +209,7 @@ def apply(
                 on_event=view,
                 stop=stop,
                 clock=_now,
+                window=window,
             ),
             read,
             report,
@@ -199,6 +220,8 @@ def apply(
 def resume(
     run: Annotated[str, typer.Argument(help="Run, as 'drsim runs' lists it.")],
     on: OnOption = None,
+    at: AtOption = None,
+    until: UntilOption = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here, predicted beside actual.")] = None,
     recover: Annotated[
         bool, typer.Option("--recover", help="Bring post-copies that lost their connection to their end.")
@@ -210,10 +233,12 @@ def resume(
     """Go on with a run that was interrupted: look at the hosts first, then do what is left."""
     from executor.run import plan_of
     from executor.run import resume as go_on
+    from executor.window import Window
 
     records = _store(store)
     plan = plan_of(records, run)
-    with closing(_hypervisor(on, plan, hosts_file)) as hypervisor, _interruptible() as stop:
+    window = Window.read(at, until, _now())
+    with _due(window, on, plan, hosts_file) as (hypervisor, stop):
         _finish(
             lambda view: go_on(
                 run,
@@ -223,12 +248,26 @@ def resume(
                 on_event=view,
                 stop=stop,
                 clock=_now,
+                window=window,
                 recover=recover,
             ),
             plan,
             report,
             as_json,
         )
+
+
+@contextmanager
+def _due(window: Window, on: str | None, plan: Any, hosts_file: Path | None) -> Iterator[tuple[Any, threading.Event]]:
+    """Wait for a window to begin, then open the hypervisor; with it goes what a Ctrl-C sets, in both."""
+    from executor.window import wait_for
+
+    with _interruptible() as stop:
+        if window.begin:
+            sys.stderr.write(f"Waits until {window.begin:%Y-%m-%d %H:%M:%S} UTC. Ctrl-C: nothing is done.\n")
+            wait_for(window.begin, stop, _now)
+        with closing(_hypervisor(on, plan, hosts_file)) as hypervisor:
+            yield hypervisor, stop
 
 
 def _actor() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from drsim.plan import Move, Plan
 from executor.hypervisor.base import Outcome, Progress
@@ -80,11 +81,19 @@ class StopAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfTime:
+    """The window is about to end: these moves of the wave might outlast it, and nothing after it is begun either."""
+
+    end: datetime
+    late: tuple[Move, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
     """The run has ended."""
 
     report: RunReport
 
 
-Event = RunStarted | WaveStarted | MoveStarted | MoveProgress | MoveEnded | StopAsked | RunEnded
+Event = RunStarted | WaveStarted | MoveStarted | MoveProgress | MoveEnded | StopAsked | OutOfTime | RunEnded
 EventListener = Callable[[Event], None]

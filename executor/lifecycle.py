@@ -20,7 +20,7 @@ class RunState(StrEnum):
     UNKNOWN = "unknown"
     """What became of at least one guest is not known; it can be resumed once that is cleared up."""
     STOPPED = "stopped"
-    """Ended on request with moves left to do; it can be resumed."""
+    """Ended on request, or with its window, with moves left to do; it can be resumed."""
     NOTHING = "nothing"
     """There was nothing to do."""
 
@@ -86,7 +86,7 @@ EXIT_CODES: Mapping[RunState, int] = {
     RunState.UNKNOWN: 3,
     RunState.STOPPED: 3,
 }
-"""For scripts: 0 done or nothing to do, 1 nothing was moved, 3 applied in part or stopped on request."""
+"""For scripts: 0 done or nothing to do, 1 nothing was moved, 3 applied in part or stopped before its end."""
 
 
 def may_step(old: MoveState, new: MoveState) -> bool:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from drsim.plan import Move
 from drsim.report.text import duration, milliseconds, size, visible
-from executor.events import Event, MoveEnded, MoveProgress, MoveStarted, RunStarted, StopAsked, WaveStarted
+from executor.events import Event, MoveEnded, MoveProgress, MoveStarted, OutOfTime, RunStarted, StopAsked, WaveStarted
 from executor.lifecycle import MoveState
 
 _MARKS = {MoveState.DONE: "[green]moved[/green]", MoveState.UNKNOWN: "[red]not known[/red]"}
@@ -87,6 +87,12 @@ class LiveView:
             case StopAsked():
                 what = "stopping those under way" if event.aborting else "finishing those under way"
                 self._console.print(f"[yellow]Stop asked: nothing new is started, {what}.[/yellow]")
+            case OutOfTime():
+                names = ", ".join(_plain(move.vm) for move in event.late)
+                end = f"{event.end:%Y-%m-%d %H:%M} UTC"
+                self._console.print(
+                    f"[yellow]{names} might outlast the window, which ends at {end}: nothing new is started.[/yellow]"
+                )
             case _:
                 pass
 

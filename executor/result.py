@@ -142,7 +142,7 @@ def tell(state: RunState, moves: tuple[MoveReport, ...], run_id: str | None) -> 
             names = ", ".join(sorted({f"'{r.move.vm}'" for r in moves if r.state is MoveState.UNKNOWN}))
             return f"{share}; it is not known what became of {names}. Clear that up, then resume run {run_id}."
         case RunState.STOPPED:
-            return f"Stopped on request: {share}. Resume run {run_id} to go on."
+            return f"Stopped before its end: {share}. Resume run {run_id} to go on."
         case RunState.RUNNING:
             return f"{share}; the run has not ended. Resume run {run_id} if its controller is gone."
         case RunState.PARTIAL:

@@ -6,7 +6,7 @@ is durable before it is done, and what came of it is durable before the next thi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -21,13 +21,14 @@ from drsim.inventory import Inventory
 from drsim.plan import Plan
 from drsim.quiet import QuietTimes
 from executor.carry import Carrier, Lease, Orders
-from executor.drift import differences
+from executor.drift import Change, differences
 from executor.events import EventListener, RunEnded, RunStarted
 from executor.hypervisor.base import Hypervisor
 from executor.lease import Holder
 from executor.lifecycle import MoveState, RunState
 from executor.result import MoveReport, RunReport, tell
 from executor.store import Clock, Store, utc_now
+from executor.window import ALWAYS, Window
 
 BRAKE = 3
 """Moves that may fail before nothing new is started."""
@@ -46,6 +47,7 @@ def apply(
     abort: Flag | None = None,
     brake: int = BRAKE,
     clock: Clock = utc_now,
+    window: Window = ALWAYS,
 ) -> RunReport:
     """Carry a plan out, exactly as it is.
 
@@ -70,6 +72,9 @@ def apply(
         Moves that may fail (or be refused, or end unclear) before nothing new is started.
     clock : callable
         Returns the time in UTC.
+    window : Window
+        A move that might outlast its end is not begun, nor is any wave after it; the run can be resumed. Its beginning
+        is for the caller to wait for.
 
     Returns
     -------
@@ -95,11 +100,12 @@ def apply(
                 return _nothing(plan, store)
             texts = [change.text for change in changes if change.refuses]
             store.note("apply_refused", actor=actor, detail={"plan_hash": plan.hash, "changes": texts})
-            raise PlanError(*(_stale(text) for text in texts))
+            raise _stale(changes)
         _refuse_disturbing(plan, clock())
         run_id = store.begin(plan, plan_to_json(plan), estate=hypervisor.name, actor=actor)
         remarks = tuple(change.text for change in changes)
         orders = Orders(on_event=on_event, stop=stop or Flag(), abort=abort or Flag(), brake=brake, clock=clock)
+        orders = replace(orders, window=window)
         carrier = Carrier(run_id, plan, hypervisor, store, lease, actor, orders)
         on_event(RunStarted(run_id=run_id, plan=plan, states=dict(carrier.states), resumed=False, remarks=remarks))
         return _finish(run_id, plan, store, actor, carrier.carry_out(), on_event)
@@ -116,6 +122,7 @@ def resume(
     abort: Flag | None = None,
     brake: int = BRAKE,
     clock: Clock = utc_now,
+    window: Window = ALWAYS,
     recover: bool = False,
 ) -> RunReport:
     """Go on with a run that stopped, whose controller died, or that ended with something unknown.
@@ -144,11 +151,37 @@ def resume(
             return _report(store, run_id, plan)
         store.set_state(run_id, RunState.RUNNING, actor=actor)
         orders = Orders(on_event=on_event, stop=stop or Flag(), abort=abort or Flag(), brake=brake, clock=clock)
-        orders = replace(orders, recover=recover)
+        orders = replace(orders, window=window, recover=recover)
         carrier = Carrier(run_id, plan, hypervisor, store, lease, actor, orders)
         carrier.reconcile()
         on_event(RunStarted(run_id=run_id, plan=plan, states=dict(carrier.states), resumed=True))
         return _finish(run_id, plan, store, actor, carrier.carry_out(), on_event)
+
+
+def rehearse(plan: Plan, hypervisor: Hypervisor, begin: datetime) -> None:
+    """Look now at whether a plan could be begun later, so that a mistake shows while somebody is there to mend it.
+
+    Nothing is held or recorded; `apply` looks at all of it again.
+
+    Parameters
+    ----------
+    plan : Plan
+        To be applied.
+    hypervisor : Hypervisor
+        Where.
+    begin : datetime
+        When, timezone-aware: quiet times are those of then.
+
+    Raises
+    ------
+    PlanError
+        As `apply`.
+    """
+    _refuse_unfit(plan)
+    changes = differences(plan.inventory, hypervisor.inventory())
+    if any(change.refuses for change in changes):
+        raise _stale(changes)
+    _refuse_disturbing(plan, begin)
 
 
 def plan_of(store: Store, run_id: str) -> Plan:
@@ -222,12 +255,9 @@ def _refuse_disturbing(plan: Plan, now: datetime) -> None:
         raise PlanError(*(Problem(place=f"move of {vm}", expected=why, remedy=remedy) for vm, why in found.items()))
 
 
-def _stale(text: str) -> Problem:
-    return Problem(
-        place="The estate has changed since the plan was made",
-        expected=text,
-        remedy="Make a new plan from a fresh inventory.",
-    )
+def _stale(changes: Iterable[Change]) -> PlanError:
+    place, remedy = "The estate has changed since the plan was made", "Make a new plan from a fresh inventory."
+    return PlanError(*(Problem(place=place, expected=each.text, remedy=remedy) for each in changes if each.refuses))
 
 
 def _is_there(plan: Plan, now: Inventory) -> bool:

@@ -86,6 +86,12 @@ def test_simulate_tells_every_move(drsim: Run, plan_file: Path) -> None:
     assert played["makespan_s"] == plan.makespan_s
 
 
+def test_a_window_is_read_before_anything_is_done(drsim: Run, plan_file: Path) -> None:
+    said = drsim("apply", plan_file, "--on", f"simulated:{CLUSTER}", "--yes", "--at", "2020-11-28T22:00+01:00")
+    assert (said.code, said.out) == (1, "")
+    assert "--at 2020-11-28T22:00+01:00 lies in the past" in said.err
+
+
 def test_apply_report_runs_and_audit(drsim: Run, plan_file: Path, tmp_path: Path) -> None:
     cluster, page, trail = tmp_path / "cluster.json", tmp_path / "report.html", tmp_path / "trail.jsonl"
     assert drsim("convert", CLUSTER, cluster).code == 0
