@@ -14,6 +14,7 @@ from executor.estate import DeclaredHost, Estate
 from executor.hypervisor.base import Line
 from executor.hypervisor.libvirt_bounded import run_bounded
 from executor.hypervisor.libvirt_connect import check_uri, load_libvirt
+from executor.hypervisor.libvirt_cpu import CpuMap
 from executor.hypervisor.libvirt_read import read_host
 from executor.lines import measure, with_lines
 from executor.merge import merge
@@ -165,8 +166,14 @@ def collect_estate(
         timeout_s=interval_s + timeout_s,
         max_parallel=max_parallel,
     )
+    models = CpuMap()
     captured_at = clock().astimezone(UTC).isoformat(timespec="seconds")
-    inventory, remarks, silent = merge(estate, answers, name=name, captured_at=captured_at, previous=previous)
+    try:
+        inventory, remarks, silent = merge(
+            estate, answers, name=name, captured_at=captured_at, previous=previous, models=models
+        )
+    finally:
+        models.close()
     lines = measure(estate, inventory) if measure_lines else ()
     inventory, more = with_lines(inventory, lines)
     return Collected(inventory=inventory, remarks=(*remarks, *more), unreachable=silent, lines=lines)

@@ -20,6 +20,7 @@ from drsim.inventory import (
     Vm,
     VmNic,
 )
+from executor.cpus import Cpus, Models, find_cpus
 from executor.estate import DeclaredHost, Estate
 from executor.hypervisor.libvirt_bounded import Failed
 from executor.hypervisor.libvirt_connect import message
@@ -49,6 +50,7 @@ def merge(
     name: str,
     captured_at: str,
     previous: Inventory | None = None,
+    models: Models | None = None,
 ) -> tuple[Inventory, tuple[str, ...], tuple[str, ...]]:
     """Make one inventory of what the hosts answered.
 
@@ -62,6 +64,8 @@ def merge(
         Of the inventory.
     previous : Inventory or None
         Where hosts that did not answer, and their guests, are carried over from.
+    models : Models or None
+        What named CPU models stand for; without it hosts are compared by the name of their model alone.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def merge(
     InventoryError
         If two hosts have the same name.
     """
-    return _Merge(estate, answers, previous).inventory(name, captured_at)
+    return _Merge(estate, answers, previous, models).inventory(name, captured_at)
 
 
 class _Merge:
@@ -82,6 +86,7 @@ class _Merge:
         estate: Estate,
         answers: Mapping[str, HostReading | Failed[HostReading]],
         previous: Inventory | None,
+        models: Models | None,
     ) -> None:
         self._estate = estate
         self._previous = previous
@@ -113,6 +118,8 @@ class _Merge:
                 self._remarks.extend(answer.remarks)
             self._hosts.append(host)
         self._names = tuple(host.name for host in self._hosts)
+        self._cpus = Cpus() if models is None else find_cpus(self._read, models)
+        self._remarks.extend(self._cpus.remarks)
 
     def inventory(self, name: str, captured_at: str) -> tuple[Inventory, tuple[str, ...], tuple[str, ...]]:
         self._same_machine()
@@ -135,7 +142,7 @@ class _Merge:
             name=name,
             captured_at=captured_at,
             sites=tuple(Site(name=site) for site in sites),
-            hosts=tuple(self._hosts),
+            hosts=tuple(self._with_cpus(host) for host in self._hosts),
             datastores=tuple(self._stores[key] for key in sorted(self._stores)),
             networks=tuple(self._networks[key] for key in sorted(self._networks)),
             vms=tuple(vms),
@@ -159,6 +166,15 @@ class _Merge:
                 state="unknown",
             ),
         )
+
+    def _with_cpus(self, host: Host) -> Host:
+        """Add the CPUs that a host can give; those of guests that are carried over are known from before."""
+        if host.name not in self._cpus.given:
+            return host
+        old = self._previous.host_by_name.get(host.name) if self._previous else None
+        kept = {vm.cpu_model for vm in self._previous.vms if vm.host in self._silent} if self._previous else set()
+        still = (model for model in (old.cpu_models if old else ()) if model in kept)
+        return replace(host, cpu_models=tuple(sorted({*self._cpus.given[host.name], *still})))
 
     def _same_machine(self) -> None:
         by_uuid: dict[str, str] = {}
@@ -326,11 +342,13 @@ class _Merge:
             huge_pages=config.huge_pages,
             arrived=guest.arrived,
             max_downtime_ms=config.max_downtime_ms,
+            cpu_model=self._cpus.seen.get((host, config.uuid)),
             unmovable_reason="; ".join(pins) or None,
             tags=config.tags,
             disks=tuple(disks),
             nics=tuple(VmNic(network=self._nic_network(host, nic), mac=nic.mac) for nic in config.nics),
             dirty=config.dirty or guest.dirty,
+            devices=guest.devices,
         )
 
     def _disk_store(self, host: str, disk: DiskConfig) -> str:
@@ -458,5 +476,6 @@ def _answered(declared: DeclaredHost, reading: HostReading) -> Host:
             huge_pages_mib=reading.capabilities.huge_pages_mib,
             memory_used_mib=reading.memory_used_mib,
             cpu_used_cores=reading.cpu_used_cores,
+            devices=reading.devices,
         ),
     )

@@ -93,7 +93,7 @@ def recheck(
         return (*refusals, *_room(move, vm, facts, promised))
     refusals += [
         *_capacity(vm, target, plan, facts, promised),
-        *_cpu(vm, plan.inventory.host_by_name[move.source], facts),
+        *_cpu(vm, plan.inventory.host_by_name[move.source], target, facts),
         *_networks(vm, move.target, facts),
         *_storage(vm, move, facts, promised),
         *_rate(vm, move, plan, line),
@@ -199,13 +199,20 @@ def _capacity(vm: Vm, target: Host, plan: Plan, facts: HostFacts, promised: Prom
         )
 
 
-def _cpu(vm: Vm, source: Host, facts: HostFacts) -> Iterator[Refusal]:
+def _cpu(vm: Vm, source: Host, target: Host, facts: HostFacts) -> Iterator[Refusal]:
     if facts.arch is not None and facts.arch != source.arch:
         yield Refusal(
             kind="cpu",
             text=f"'{facts.host}' is {facts.arch}, '{vm.name}' runs on {source.arch}.",
             remedy="A running guest cannot change its architecture; choose another target.",
         )
+    elif vm.cpu_model is not None and target.cpu_models:
+        if not target.gives_cpu(vm.cpu_model, source):  # else its libvirt is asked itself
+            yield Refusal(
+                kind="cpu",
+                text=f"'{target.name}' cannot give CPU {vm.cpu_model}, which '{vm.name}' sees.",
+                remedy="Choose another target, or give it a CPU that both hosts have and restart it once.",
+            )
     elif source.cpu_model and facts.cpu_model and source.cpu_model != facts.cpu_model:
         yield Refusal(
             kind="cpu",

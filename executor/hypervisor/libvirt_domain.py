@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from drsim.errors import DataError, Problem
 from drsim.inventory import PageClass
 from drsim.units import MIB
+from executor.hypervisor.libvirt_cpu import CpuText
 
 METADATA_NAMESPACE = "urn:drsim"
 """Namespace of the ``<guest>`` element in a domain's ``<metadata>`` by which an owner tells drsim about a guest."""
@@ -83,6 +85,22 @@ class NicConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostdevConfig:
+    """A device of the host that the domain has.
+
+    Parameters
+    ----------
+    kind : str
+        ``pci``, ``mdev``, ``usb``, ``scsi``, ...
+    key : str
+        Of a PCI device its address, ``0000:3b:00.0``, of a mediated one its UUID; else empty.
+    """
+
+    kind: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainConfig:
     """What the domain XML says of a guest.
 
@@ -94,8 +112,10 @@ class DomainConfig:
         Configured memory, MiB, rounded up; virtual CPUs that are switched on.
     huge_pages : bool
         Whether its memory stands in huge pages, which the resident size of its process does not count.
-    disks, nics, tags : tuple
-        Disks with a medium; cards; labels from the metadata.
+    cpu : CpuText or None
+        The CPU that it sees; None if the text names no model.
+    disks, nics, hostdevs, tags : tuple
+        Disks with a medium; cards; devices of its host; labels from the metadata.
     dirty : tuple of PageClass
         Declared dirty profile; empty if none is declared.
     max_downtime_ms : float or None
@@ -112,8 +132,10 @@ class DomainConfig:
     memory_mib: int
     vcpus: int
     huge_pages: bool = False
+    cpu: CpuText | None = None
     disks: tuple[DiskConfig, ...] = ()
     nics: tuple[NicConfig, ...] = ()
+    hostdevs: tuple[HostdevConfig, ...] = ()
     tags: tuple[str, ...] = ()
     dirty: tuple[PageClass, ...] = ()
     max_downtime_ms: float | None = None
@@ -154,8 +176,10 @@ def parse_domain(text: str, *, place: str, allow_host_cpu: bool = False) -> Doma
         memory_mib=_memory_mib(root, place),
         vcpus=_vcpus(root, place),
         huge_pages=root.find("memoryBacking/hugepages") is not None,
+        cpu=CpuText.of(root.find("cpu")),
         disks=tuple(_disks(root)),
         nics=tuple(_nic(element) for element in root.iterfind("devices/interface")),
+        hostdevs=tuple(_hostdevs(root)),
         tags=declared.tags,
         dirty=declared.dirty,
         max_downtime_ms=declared.max_downtime_ms,
@@ -228,6 +252,24 @@ def _nic(element: ET.Element) -> NicConfig:
         vlan=int(tags[0]) if len(tags) == 1 and tags[0].isdecimal() and 1 <= int(tags[0]) <= 4094 else None,
         mac=None if mac is None else mac.get("address"),
     )
+
+
+def pci_address(parts: Mapping[str, str]) -> str:
+    """Spell a PCI address as ``lspci -D`` does, whichever base libvirt writes its parts in; empty if wanting."""
+    try:
+        domain, bus, slot, function = (int(parts[key], 0) for key in ("domain", "bus", "slot", "function"))
+    except (KeyError, ValueError):
+        return ""
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+
+
+def _hostdevs(root: ET.Element) -> Iterator[HostdevConfig]:
+    for element in root.iterfind("devices/hostdev"):
+        address, kind = element.find("source/address"), element.get("type", "")
+        at = {} if address is None else address.attrib
+        yield HostdevConfig(kind=kind, key=at.get("uuid", "") if kind == "mdev" else pci_address(at))
+    for element in root.iterfind("devices/interface[@type='hostdev']/source/address"):
+        yield HostdevConfig(kind="pci", key=pci_address(element.attrib))
 
 
 def _pins(root: ET.Element, allow_host_cpu: bool) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from drsim.errors import DataError, Problem
-from drsim.inventory import Arrival, PageClass, VmState
+from drsim.inventory import Arrival, Device, PageClass, VmState
+from executor.hypervisor.libvirt_cpu import CpuText
 from executor.hypervisor.libvirt_domain import DomainConfig
 
 NETWORK_POOLS = frozenset({"netfs", "rbd", "iscsi", "iscsi-direct", "gluster", "sheepdog"})
@@ -27,6 +28,7 @@ class Capabilities:
     numa_memory_mib: float
     numa_nodes: int | None = None
     huge_pages_mib: int = 0
+    cpu: CpuText | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,8 @@ class GuestReading:
         By target name.
     dirty : tuple of PageClass
         Measured dirty profile; empty if not measured.
+    devices : tuple of Device
+        Devices of its host that it has.
     """
 
     config: DomainConfig
@@ -111,6 +115,7 @@ class GuestReading:
     resident_mib: float | None = None
     disks: Mapping[str, DiskReading] = field(default_factory=dict)
     dirty: tuple[PageClass, ...] = ()
+    devices: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +136,8 @@ class HostReading:
         Measured use.
     bridges : tuple of str or None
         Bridges of the host; None if libvirt there cannot list them.
-    pools, networks, guests : tuple
-        Storage pools, libvirt networks, guests.
+    pools, networks, guests, devices : tuple
+        Storage pools, libvirt networks, guests, devices that guests may have or have.
     remarks : tuple of str
         What could not be read, and why.
     """
@@ -147,10 +152,18 @@ class HostReading:
     pools: tuple[PoolReading, ...] = ()
     networks: tuple[NetworkReading, ...] = ()
     guests: tuple[GuestReading, ...] = ()
+    devices: tuple[Device, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
-def _parse(text: str, tag: str, place: str) -> ET.Element:
+def parse_root(text: str, tag: str, place: str) -> ET.Element:
+    """Read a text of libvirt's.
+
+    Raises
+    ------
+    DataError
+        If it is not XML with that root.
+    """
     remedy = "Check libvirt on this host."
     try:
         root = ET.fromstring(text)
@@ -169,7 +182,7 @@ def parse_capabilities(text: str, *, place: str) -> Capabilities:
     DataError
         If the text is not a ``<capabilities>`` element.
     """
-    root = _parse(text, "capabilities", place)
+    root = parse_root(text, "capabilities", place)
     cells = root.findall("host/topology/cells/cell/memory")
     return Capabilities(
         host_uuid=root.findtext("host/uuid"),
@@ -179,6 +192,7 @@ def parse_capabilities(text: str, *, place: str) -> Capabilities:
         numa_memory_mib=sum(int(cell.text or 0) / 1024 for cell in cells if (cell.text or "").isdecimal()),
         numa_nodes=len(cells) or None,
         huge_pages_mib=sum(_huge_mib(pages) for pages in root.iterfind("host/topology/cells/cell/pages")),
+        cpu=CpuText.of(root.find("host/cpu")),
     )
 
 
@@ -197,7 +211,7 @@ def parse_pool(text: str, *, place: str, capacity_mib: float | None, used_mib: f
     DataError
         If the text is not a ``<pool>`` element.
     """
-    root = _parse(text, "pool", place)
+    root = parse_root(text, "pool", place)
     parts = [root.find(f"source/{tag}") for tag in ("host", "dir", "name", "device")]
     words = [(part.get("name") or part.get("path") or (part.text or "").strip()) for part in parts if part is not None]
     return PoolReading(
@@ -218,7 +232,7 @@ def parse_network(text: str, *, place: str) -> NetworkReading:
     DataError
         If the text is not a ``<network>`` element.
     """
-    root = _parse(text, "network", place)
+    root = parse_root(text, "network", place)
     forward, bridge = root.find("forward"), root.find("bridge")
     mode = "none" if forward is None else forward.get("mode", "nat")
     return NetworkReading(

@@ -11,6 +11,13 @@ from drsim.errors import DataError
 from drsim.inventory import Arrival, PageClass, VmState
 from drsim.units import MIB
 from executor.hypervisor.libvirt_connect import load_libvirt, message, open_connection
+from executor.hypervisor.libvirt_devices import (
+    NodeDevice,
+    guest_devices,
+    host_devices,
+    open_cards,
+    parse_node_device,
+)
 from executor.hypervisor.libvirt_domain import DomainConfig, parse_domain
 from executor.hypervisor.libvirt_host import (
     DiskReading,
@@ -25,6 +32,9 @@ from executor.hypervisor.libvirt_host import (
 
 DIRTY_PERIOD_S = 1
 """Period of one dirty-rate measurement, seconds; libvirt takes whole seconds from 1 to 60."""
+
+DEVICES_S = 5.0
+"""Time for a host to describe its devices, seconds: each is a question of its own, and a large host has hundreds."""
 
 T = TypeVar("T")
 
@@ -147,6 +157,7 @@ class _Reader:
         cpu_before = self._try(lambda: connection.getCPUStats(-1))
         before, started = self._bulk(), time.monotonic()
         configs = self._configs(allow_host_cpu)
+        devices = self._devices()
         dirty = self._dirty(configs) if measure_dirty else {}
         time.sleep(max(0.0, interval_s - (time.monotonic() - started)))
         after, cpu_after = self._bulk(), self._try(lambda: connection.getCPUStats(-1))
@@ -165,9 +176,12 @@ class _Reader:
             pools=self._pools(),
             networks=self._networks(),
             guests=tuple(
-                self._guest(domain, config, before.get(config.uuid, {}), after.get(config.uuid, {}), seconds, dirty)
+                self._guest(
+                    domain, config, before.get(config.uuid, {}), after.get(config.uuid, {}), seconds, dirty, devices
+                )
                 for domain, config in configs
             ),
+            devices=host_devices(devices, (each for _, config in configs for each in config.hostdevs)),
             remarks=tuple(self._remarks),
         )
 
@@ -205,6 +219,7 @@ class _Reader:
         after: dict[str, Any],
         seconds: float,
         dirty: dict[str, tuple[PageClass, ...]],
+        devices: list[NodeDevice],
     ) -> GuestReading:
         state, incoming, _ = self._try(lambda: domain_state(domain)) or ("unknown", False, False)
         told, cpu = self._try(domain.state), None
@@ -220,6 +235,7 @@ class _Reader:
             resident_mib=resident / 1024 if resident and state != "stopped" else None,
             disks=self._disks(domain, config, before, after, seconds),
             dirty=dirty.get(config.uuid, ()),
+            devices=guest_devices(config.hostdevs, devices),
         )
 
     def _disks(
@@ -243,6 +259,32 @@ class _Reader:
                 write_rate_mib_s=written,
             )
         return readings
+
+    def _devices(self) -> list[NodeDevice]:
+        """List PCI and mediated devices; none where libvirt has no driver for them, or it takes too long."""
+        lv, until, found = self._libvirt, time.monotonic() + DEVICES_S, []
+        flags = (
+            lv.VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV
+            | lv.VIR_CONNECT_LIST_NODE_DEVICES_CAP_MDEV
+            | lv.VIR_CONNECT_LIST_NODE_DEVICES_CAP_MDEV_TYPES
+        )
+        for device in self._try(lambda: self._connection.listAllDevices(flags)) or []:
+            if time.monotonic() > until:
+                self._remarks.append(
+                    f"{self._place}: its devices were left out, {DEVICES_S:g} s did not do to read them."
+                )
+                return []
+            text = self._try(lambda device=device: device.XMLDesc(0))  # type: ignore[misc]
+            node = None if text is None else parse_node_device(text, place=self._place)
+            # A mediated device may be defined and not there; older daemons know only such as are.
+            if node is not None and (not node.what.startswith("mdev-") or self._try(device.isActive) != 0):
+                found.append(node)
+        if cards := open_cards(found):
+            self._remarks.append(
+                f"{self._place}: {', '.join(cards)}: each type of vGPU is counted as if the whole card were given to "
+                "it; they exclude each other."
+            )
+        return found
 
     def _bridges(self) -> tuple[str, ...] | None:
         """Bridges of the host by the interface driver or the node-device driver; None if it has neither."""

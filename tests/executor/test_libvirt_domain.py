@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from drsim.errors import DataError
 from drsim.inventory import PageClass
+from executor.hypervisor.libvirt_cpu import CpuText
 from executor.hypervisor.libvirt_domain import DiskConfig, DomainConfig, NicConfig, parse_domain
 from executor.hypervisor.libvirt_host import (
     NetworkReading,
@@ -58,6 +59,7 @@ def test_everything_that_placement_needs_is_read() -> None:
         uuid="6a1f3c1e-27a5-4a0e-9f53-5d0b6c4d7a10",
         name="db-1",
         kind="kvm",
+        cpu=CpuText(model="Skylake-Server"),
         memory_mib=4097,  # 4 GiB and one KiB need the next MiB
         vcpus=2,
         disks=(

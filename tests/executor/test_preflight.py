@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from drsim.inventory import Inventory, PageClass
+from drsim.plan import Plan
 from drsim.policy import Limits, Policy, Quiet
 from executor.drift import differences
 from executor.hypervisor.base import HostFacts, Line, Sighting, Whereabouts
@@ -73,6 +74,19 @@ def test_a_target_that_is_not_as_planned_is_refused(facts: HostFacts, kind: str,
     assert refusal.kind == kind
     assert text in refusal.text
     assert refusal.remedy
+
+
+def test_a_guest_whose_cpu_is_known_goes_to_another_model_that_gives_it() -> None:
+    other, made = replace(FACTS, cpu_model="Skylake-Server"), plan()
+
+    def told(*given: str) -> Plan:
+        vms = tuple(replace(each, cpu_model="Westmere") for each in made.inventory.vms)
+        hosts = tuple(replace(host, cpu_models=given) for host in made.inventory.hosts)
+        return replace(made, inventory=replace(made.inventory, vms=vms, hosts=hosts))
+
+    assert recheck(MOVE, told("Westmere", "Nehalem"), HERE, other) == ()
+    (refusal,) = recheck(MOVE, told("Nehalem"), HERE, other)
+    assert (refusal.kind, "Westmere" in refusal.text) == ("cpu", True)
 
 
 def test_headroom_and_promises_count() -> None:

@@ -40,6 +40,8 @@ def test_the_inventory_is_the_topology(lab: Lab) -> None:
         assert [vm.host] == where(lab, guest.name)
         assert (vm.state, vm.vcpus, vm.memory_mib, vm.tags) == ("running", guest.vcpus, guest.memory_mib, guest.tags)
         assert vm.unmovable_reason is None
+        assert vm.cpu_model is not None
+        assert all(vm.cpu_model in host.cpu_models for host in inventory.hosts)
         assert [(d.name, d.size_mib, d.path) for d in vm.disks] == [
             ("vda", guest.disk_mib, f"{shared}/{guest.name}.raw")
         ]
