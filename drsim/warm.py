@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 
-from drsim.migration import Calibration
+from drsim.migration import Calibration, predict
+from drsim.migration import compiled as predictions
 from drsim.optimize import optimize
 from drsim.plan import Move
 from drsim.policy import Goal, Limits, Objective, Policy
 from drsim.simulate import replicate, simulate
 from drsim.simulate.compiled import PAYS_FROM
 from drsim.synthetic import cluster
+from drsim.topology import Path
 
 
 def warm() -> None:
-    """Balance and consolidate a small cluster and play as many moves as the compiled lines pay from, both ways.
+    """Balance and consolidate a small cluster, play and predict as many moves as what is compiled pays from.
 
     The machine code stays on disk beside the modules, or in the user's cache where those cannot be written.
     """
@@ -26,6 +28,9 @@ def warm() -> None:
     moves = [Move(id=vm.name, vm=vm.name, source=vm.host, target=following[vm.host], reason="") for vm in small.vms]
     simulate(small, moves, Limits())
     replicate(small, moves, Limits(), Calibration(), replications=1)
+    alone = Path(edges=(), bandwidth_mbit_s=1000.0, rtt_ms=0.0, loss=0.0)
+    for _ in range(predictions.PAYS_FROM + 1):
+        predict(small.vms[0], alone, max_downtime_ms=300.0, bandwidth_mbit_s=None)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
 from drsim.migration.plain import ONE_PAGE_MIB, PATIENCE, SOON_S
 from drsim.migration.postcopy import Pull, blackout_s, missing_pages, pull, silence_s, waking_s
-from drsim.migration.rates import joining, rates, slow_start_s, still_rtts
+from drsim.migration.rates import client_gap_s, confirm_s, memory_rates, prepare_s, rates, waking
 from drsim.migration.throttle import Throttle
 from drsim.topology import Path
 from drsim.units import PAGE_BYTES
@@ -124,13 +124,10 @@ class Migration:
         limits = self._rates = rates(path, bandwidth_mbit_s, line_mbit_s, p, options)
         self._max_downtime_s = max_downtime_ms / 1e3
         self._most_downtime_s = None if most_downtime_ms is None else most_downtime_ms / 1e3
-        # One thread alternates between looking for zeros and sending: both take time unless a cap leaves it idle.
-        first_s = guest.first_mib / limits.stream_mib_s + guest.zero_scan_s
-        self._first_rate = min(guest.first_mib / first_s, limits.cap_mib_s)
-        self._later_rate = min(limits.stream_mib_s, limits.cap_mib_s)
+        self._first_rate, self._later_rate = memory_rates(guest.first_mib, guest.zero_scan_s, limits)
 
-        ramp_s = slow_start_s(self._later_rate, limits.rtt_s, guest.first_mib + guest.disk_mib, p)
-        self._left_s = p.prepare_s + p.prepare_rtts * limits.rtt_s + ramp_s  # of a phase that only takes time
+        # Of a phase that only takes time.
+        self._left_s = prepare_s(self._later_rate, guest.first_mib + guest.disk_mib, limits, p)
         self._left_mib = 0.0  # of a phase that only sends
         self._bitmap = Bitmap(guest, p, options)
         self._throttle = Throttle(options, p, guest)
@@ -165,25 +162,6 @@ class Migration:
         return self.phase == "done"
 
     @property
-    def numbers(self) -> tuple[list[float], list[list[float]]] | None:
-        """What it is made of, and its page classes, as `drsim.migration.plain` has them; None if it is not plain."""
-        p, limits, options, bitmap = self._parameters, self._rates, self._options, self._bitmap
-        choices = options.postcopy or options.throttles or options.compression == "xbzrle" or self._load.disks
-        if choices or self._burst is not None or self._most_downtime_s is not None or self._switch_s != math.inf:
-            return None
-        joining_s, queued_s = joining(limits, p, options)
-        fixed = [
-            *(self._left_s, self._first_rate, self._later_rate, limits.line_mib_s, limits.stream_mib_s),
-            *(limits.cap_mib_s, self._max_downtime_s, bitmap.wire_mib, bitmap.other_mib, bitmap.other_wire),
-            *(self._load.data_wire, bitmap.chunks),
-            *(p.switchover_ms / 1e3 + still_rtts(limits, p) * limits.rtt_s + joining_s, queued_s),
-            p.confirm_s + p.confirm_rtts * limits.rtt_s,
-            *(p.window_s, p.turn_s, p.stop_lag_ms / 1e3, p.device_mib, float(p.most_passes), float(p.full_passes)),
-            p.stop_pages * ONE_PAGE_MIB,
-        ]
-        return fixed, bitmap.classes
-
-    @property
     def on_target(self) -> bool:
         """Whether the guest goes on on the target before all its memory is there: post-copy has begun."""
         return self._on_target
@@ -199,7 +177,7 @@ class Migration:
 
         Standstill, pages that the guest waits for before it can answer, announcement, half a round trip.
         """
-        return self.downtime_s + self.silent_s + self._parameters.client_ms / 1e3 + self._rates.rtt_s / 2.0
+        return client_gap_s(self.downtime_s + self.silent_s, self._rates.rtt_s, self._parameters)
 
     @property
     def remaining_mib(self) -> float:
@@ -324,7 +302,7 @@ class Migration:
                     self._arrived()
                 self.phase = "confirm"
                 self.limit_mib_s = 0.0
-                self._left_s = p.confirm_s + p.confirm_rtts * limits.rtt_s
+                self._left_s = confirm_s(limits, p)
                 if self._on_target:  # what little was left to push arrived before the guest woke up
                     self._left_s += max(0.0, float(waking_s(limits.rtt_s, p)) - self._push_s)
             case "confirm":
@@ -475,12 +453,9 @@ class Migration:
             # The push is under way before the guest runs on the target.
             self.downtime_s += float(waking_s(rtt_s, p))
         else:
-            joining_s, queued_s = joining(self._rates, p, self._options)
-            rtts = still_rtts(self._rates, p)
-            self._left_s = p.switchover_ms / 1e3 + rtts * rtt_s + joining_s
+            self._left_s, queued_s, qemu_s = waking(self._rates, p, self._options)
             self.downtime_s += queued_s  # it stopped that much earlier than its data was out
-            own_s = max(0.0, p.switchover_ms - p.libvirt_ms) / 1e3 + joining_s + queued_s
-            self.qemu_downtime_s += own_s + max(0.0, rtts - p.libvirt_rtts) * rtt_s
+            self.qemu_downtime_s += qemu_s
 
     def _arrived(self) -> None:
         """All memory has followed: what the guest went through meanwhile."""

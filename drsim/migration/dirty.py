@@ -49,25 +49,15 @@ class Bitmap:
     def __init__(self, guest: Load, parameters: Parameters, options: Options) -> None:
         p = self._parameters = parameters
         self._xbzrle = options.compression == "xbzrle"
-        self._sizes = [c.size_mib for c in guest.classes]
-        self._writes_s = [c.dirty_rate_mib_s / c.size_mib for c in guest.classes]
-        self._in_order = [p.linear_dirtying or c.in_order for c in guest.classes]
+        self._sizes, self._writes_s, self._in_order = rows(guest, p)
         self._data_wire = guest.data_wire
         self.chunks = guest.memory_mib / p.chunk_mib
         self.dirty_mib = list(self._sizes)
         self._older_mib = list(self.dirty_mib)
         written = sum(self._sizes)
-        self.other_mib = guest.memory_mib - written
-        # Memory that the guest writes to holds data; only if there is more of it than data is some of it still zero.
-        rest = guest.first_mib - written * guest.data_wire
-        self.other_wire = max(p.zero_page_bytes / PAGE_BYTES, rest / self.other_mib) if self.other_mib > 0.0 else 0.0
+        self.other_mib, self.other_wire = unwritten(guest, written, p)
         self.wire_mib = guest.first_mib
         self.rest_mib = self.other_mib + written
-
-    @property
-    def classes(self) -> list[list[float]]:
-        """Of each page class its size, MiB, writes that a page gets a second, and whether they go on in order."""
-        return [self._sizes, self._writes_s, [float(one) for one in self._in_order]]
 
     def look(self, sent: float, time_s: float, pace: float = 1.0, burst_mib: float = 0.0) -> float:
         """Add what was dirtied since the last look; return how much that was, MiB.
@@ -119,6 +109,28 @@ class Bitmap:
         return dirty_mib * (known * (p.xbzrle_ratio + 11.0 / PAGE_BYTES) + (1.0 - known) * self._data_wire)
 
 
+def rows(guest: Load, parameters: Parameters) -> tuple[list[float], list[float], list[float]]:
+    """Return of each page class its size, MiB, writes that a page gets a second, and 1 if they go on in order."""
+    every = parameters.linear_dirtying
+    return (
+        [c.size_mib for c in guest.classes],
+        [c.dirty_rate_mib_s / c.size_mib for c in guest.classes],
+        [1.0 if every or c.in_order else 0.0 for c in guest.classes],
+    )
+
+
+def unwritten(guest: Load, written_mib: float, parameters: Parameters) -> tuple[float, float]:
+    """Return the memory that nobody writes to, and what is sent for each MiB of it, MiB.
+
+    Memory that the guest writes to holds data; only if there is more of it than data is some of it still zero.
+    """
+    other_mib = guest.memory_mib - written_mib
+    if other_mib <= 0.0:
+        return other_mib, 0.0
+    rest = guest.first_mib - written_mib * guest.data_wire
+    return other_mib, max(parameters.zero_page_bytes / PAGE_BYTES, rest / other_mib)
+
+
 def look(
     other: float, older: Row, dirty: Row, size: Row, writes: Row, in_order: Row, chunks: float, sent: float
 ) -> float:
@@ -158,7 +170,7 @@ def look(
     return other * (1.0 - first)
 
 
-def dirtied(size: float, in_order: bool, writes: float, kept: float, sent: float, chunks: float) -> float:
+def dirtied(size: float, in_order: float, writes: float, kept: float, sent: float, chunks: float) -> float:
     """Return what of a page class is dirty after a pass, MiB.
 
     Pages that were `kept` unsent are dirty still. Pages that were `sent` have been watched since their chunk was

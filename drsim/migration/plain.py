@@ -1,23 +1,40 @@
 """A plain pre-copy as rows of numbers: `Migration` without its choices, so that thousands of waves can be compiled.
 
 What is here is pre-copy of memory alone, at full pace, ended by force if it does not come to rest. A law in the tests
-holds both equal. The functions hold no objects; they run compiled or as they are.
+holds both equal. The functions hold no objects; they run compiled or as they are. What a new column holds is said in
+`drsim.migration.numbers`.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from drsim.migration.dirty import Row, burst, late, look
-from drsim.migration.leg import CAPPED, CAPPED_TURN, KEEP, LEFT, MOST, PASSED, READY, TURN, UNTIL, WRITES, WRITES_SHARE
+from drsim.migration.leg import (
+    CAPPED,
+    CAPPED_TURN,
+    KEEP,
+    LEFT,
+    MOST,
+    PASSED,
+    READY,
+    TURN,
+    UNTIL,
+    WRITES,
+    WRITES_SHARE,
+    net_rate,
+    over_s,
+)
 from drsim.units import MIB, PAGE_BYTES
 
 # What a migration is made of.
 (
     PREPARE_S, FIRST_RATE, LATER_RATE, LINE_RATE, STREAM_RATE, CAP_RATE, MOST_DOWN_S, FIRST_WIRE, OTHER_MIB, OTHER_WIRE,
     DATA_WIRE, CHUNKS, RESUME_S, QUEUED_S, CONFIRM_S, WINDOW_S, TURN_S, LAG_S, DEVICE_MIB, MOST_PASSES, WHOLE_PASSES,
-    STOP_MIB,
-) = range(22)  # fmt: skip
+    STOP_MIB, QEMU_S,
+) = range(23)  # fmt: skip
 
 # Of each page class: what it is made of, and where it stands.
 SIZE, WRITES_S, IN_ORDER, OLDER, DIRTY = range(5)
@@ -26,9 +43,9 @@ OF_CLASS = 5
 # Where it stands.
 (
     PHASE, LIMIT, WAIT_S, WIRE, OTHER, GONE, PASS_S, MEMORY_S, LAST_REST, LAST_RATE, MEMORY_LIMIT, LEFT_MIB, PASSES,
-    ELAPSED_S, DOWN_S, CONVERGES,
-) = range(16)  # fmt: skip
-STATE = 16
+    ELAPSED_S, DOWN_S, CONVERGES, SENT_MIB, QEMU_DOWN_S,
+) = range(18)  # fmt: skip
+STATE = 18
 
 PREPARE, MEMORY, SWITCHOVER, RESUME, CONFIRM, DONE = range(6)
 
@@ -71,6 +88,7 @@ def leg(fixed: Row, classes: Row, state: Row, found: Row) -> None:
 def sent(state: Row, time_s: float, net_mib: float, last_mib_s: float, rose: bool) -> None:
     """Let time pass in which it sends, as `Migration.sent`."""
     state[ELAPSED_S] += time_s
+    state[SENT_MIB] += net_mib
     if state[PHASE] == MEMORY:
         state[GONE] += net_mib / state[WIRE]
         state[PASS_S] += time_s
@@ -80,6 +98,7 @@ def sent(state: Row, time_s: float, net_mib: float, last_mib_s: float, rose: boo
         state[LAST_RATE] = last_mib_s
     else:
         state[DOWN_S] += time_s
+        state[QEMU_DOWN_S] += time_s
         state[LEFT_MIB] -= net_mib
 
 
@@ -101,6 +120,7 @@ def happen(fixed: Row, classes: Row, state: Row) -> None:
     elif phase == SWITCHOVER:
         state[PHASE], state[LIMIT], state[WAIT_S] = RESUME, 0.0, fixed[RESUME_S]
         state[DOWN_S] += fixed[QUEUED_S]
+        state[QEMU_DOWN_S] += fixed[QEMU_S]
     elif phase == RESUME:
         state[PHASE], state[WAIT_S] = CONFIRM, fixed[CONFIRM_S]
     else:
@@ -141,6 +161,41 @@ def _end_pass(fixed: Row, classes: Row, state: Row) -> None:
     owed = late(size, writes_s, in_order, dirty, fixed[LAG_S]) * fixed[DATA_WIRE]
     state[LEFT_MIB] = state[WIRE] + owed + fixed[DEVICE_MIB]
     state[PHASE], state[LIMIT] = SWITCHOVER, fixed[STREAM_RATE]
+
+
+def play(fixed: Row, classes: Row) -> tuple[float, float, float, float, float, float]:
+    """Play one alone on its path, as `drsim.migration.predict` does.
+
+    Parameters
+    ----------
+    fixed : array of float
+        What it is made of.
+    classes : array of float, shape (3, classes)
+        The first three rows of its page classes.
+
+    Returns
+    -------
+    elapsed_s, downtime_s, qemu_downtime_s, sent_mib, passes, converges : float
+    """
+    own: Row = np.empty((OF_CLASS, classes.shape[1]))
+    state: Row = np.empty(STATE)
+    found: Row = np.empty(UNTIL + 1)
+    own[: IN_ORDER + 1] = classes
+    begin(fixed, own, state)
+    while state[PHASE] != DONE:
+        rate = state[LIMIT]
+        if rate > 0.0:
+            leg(fixed, own, state, found)
+            net = net_rate(found, rate)
+            time_s = over_s(found, 0.0, 0.0, net)
+            sent(state, time_s, net * time_s, net, net > state[LAST_RATE])
+        else:
+            waited(state)
+        happen(fixed, own, state)
+    return (
+        *(state[ELAPSED_S], state[DOWN_S], state[QEMU_DOWN_S]),
+        *(state[SENT_MIB], state[PASSES], state[CONVERGES]),
+    )
 
 
 PARTS = (begin, leg, sent, waited, _limit, _end_pass, happen)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from drsim.inventory import Vm
 from drsim.migration.automaton import Migration, Phase
+from drsim.migration.compiled import player
 from drsim.migration.leg import net_rate, over_s
+from drsim.migration.numbers import Numbers, numbers
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import DEFAULT, Parameters
+from drsim.migration.rates import client_gap_s
 from drsim.plan import Prediction
 from drsim.topology import Path
 
@@ -82,10 +86,39 @@ def predict(
     PlanError
         If a disk to copy is not one of the guest's.
     """
+    play = player()
+    if play is not None:
+        own = numbers(
+            vm,
+            path,
+            max_downtime_ms=max_downtime_ms,
+            bandwidth_mbit_s=bandwidth_mbit_s,
+            copy_disks=copy_disks,
+            parameters=parameters,
+            line_mbit_s=_line(path, rate_mbit_s),
+            options=options,
+        )
+        if own is not None:
+            return _played(play, own, path.rtt_ms / 1e3, parameters)
     migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s, options)
     while not migration.done:
         _go_on(migration)
     return prediction(migration, start_s=0.0)
+
+
+def _played(play: Callable[..., Any], own: Numbers, rtt_s: float, parameters: Parameters) -> Prediction:
+    """Play a plain pre-copy by its compiled loop (`drsim.migration.plain.play`), to the same bits."""
+    fixed, classes = own
+    elapsed_s, downtime_s, qemu_s, sent_mib, passes, converges = play(np.array(fixed), np.array(classes))
+    return Prediction(
+        total_time_s=elapsed_s,
+        downtime_ms=downtime_s * 1e3,
+        sent_mib=sent_mib,
+        rounds=int(passes) + 1,
+        converges=converges > 0.0,
+        qemu_downtime_ms=qemu_s * 1e3,
+        client_gap_ms=client_gap_s(downtime_s, rtt_s, parameters) * 1e3,
+    )
 
 
 def draws(
@@ -204,10 +237,14 @@ def _begin(
         bandwidth_mbit_s=bandwidth_mbit_s,
         copy_disks=copy_disks,
         parameters=parameters,
-        line_mbit_s=path.bandwidth_mbit_s if rate_mbit_s is None else min(rate_mbit_s, path.bandwidth_mbit_s),
+        line_mbit_s=_line(path, rate_mbit_s),
         options=options,
         burst=burst,
     )
+
+
+def _line(path: Path, rate_mbit_s: float | None) -> float:
+    return path.bandwidth_mbit_s if rate_mbit_s is None else min(rate_mbit_s, path.bandwidth_mbit_s)
 
 
 def _play(migration: Migration) -> Iterator[TracePoint]:

@@ -126,6 +126,49 @@ def sender_mib_s(parameters: Parameters, options: Options = PLAIN) -> float:
     return sender_mbit_s(parameters, options) * MIB_S_PER_MBIT_S
 
 
+def memory_rates(first_mib: float, zero_scan_s: float, limits: Rates) -> tuple[float, float]:
+    """Return how fast the first pass over memory is sent, and later ones, MiB/s.
+
+    Parameters
+    ----------
+    first_mib, zero_scan_s : float
+        Traffic of the first pass, and the time that it takes to look at zeros: one thread alternates between both, so
+        both take time unless a cap leaves it idle.
+    limits : Rates
+        Its limits.
+    """
+    first_s = first_mib / limits.stream_mib_s + zero_scan_s
+    return min(first_mib / first_s, limits.cap_mib_s), min(limits.stream_mib_s, limits.cap_mib_s)
+
+
+def prepare_s(rate_mib_s: float, data_mib: float, limits: Rates, parameters: Parameters) -> float:
+    """Return the time before anything is sent, slow start of sending `data_mib` at `rate_mib_s` included, seconds."""
+    ramp_s = slow_start_s(rate_mib_s, limits.rtt_s, data_mib, parameters)
+    return parameters.prepare_s + parameters.prepare_rtts * limits.rtt_s + ramp_s
+
+
+def waking(limits: Rates, parameters: Parameters, options: Options) -> tuple[float, float, float]:
+    """Return what the standstill of a pre-copy holds beside sending the rest, seconds.
+
+    What comes after it; what comes before its data is out; and QEMU's part of both.
+    """
+    p, rtts = parameters, still_rtts(limits, parameters)
+    joining_s, queued_s = joining(limits, p, options)
+    own_s = max(0.0, p.switchover_ms - p.libvirt_ms) / 1e3 + joining_s + queued_s
+    qemu_s = own_s + max(0.0, rtts - p.libvirt_rtts) * limits.rtt_s
+    return p.switchover_ms / 1e3 + rtts * limits.rtt_s + joining_s, queued_s, qemu_s
+
+
+def confirm_s(limits: Rates, parameters: Parameters) -> float:
+    """Return the time from the guest's going on to the end of the whole call, seconds."""
+    return parameters.confirm_s + parameters.confirm_rtts * limits.rtt_s
+
+
+def client_gap_s(still_s: float, rtt_s: float, parameters: Parameters) -> float:
+    """Return the silence that a client sees of a guest that stands still so long: announcement, half a round trip."""
+    return still_s + parameters.client_ms / 1e3 + rtt_s / 2.0
+
+
 def still_rtts(limits: Rates, parameters: Parameters) -> float:
     """Return the round trips of the standstill; fewer where a cap keeps the socket empty."""
     empty = limits.cap_mib_s <= parameters.empty_share * limits.stream_mib_s

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from drsim.migration import dirty, leg, plain
+from drsim.migration.compiled import let_in
 from drsim.simulate import kernel, network, rush
 from drsim.workload import curve
 
@@ -53,8 +54,7 @@ def rusher() -> Callable[..., float]:
     from drsim.compiled import compiled, helper
 
     _prepare()
-    model = (curve.exposure, curve.swept_share, dirty.dirtied, dirty.look, dirty.burst, dirty.late, *plain.PARTS)
-    for function in (*model, kernel.settle, kernel.begin, kernel.end):
+    for function in (kernel.settle, kernel.begin, kernel.end):
         helper(function)
     return compiled(rush.rush, uses=(curve, dirty, leg, plain, kernel, network))
 
@@ -63,5 +63,6 @@ def rusher() -> Callable[..., float]:
 def _prepare() -> None:
     from drsim.compiled import helper
 
-    for function in (leg.net_rate, leg.over_s, leg.wait_s, network.fill, kernel.to_date, *kernel.PARTS):
+    let_in()
+    for function in (network.fill, kernel.to_date, *kernel.PARTS):
         helper(function)

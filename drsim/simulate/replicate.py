@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsim.inventory import Inventory, Vm
-from drsim.migration import Calibration
+from drsim.migration import Calibration, Migration
+from drsim.migration.numbers import Numbers, numbers
 from drsim.migration.plain import CONVERGES, DOWN_S, ELAPSED_S, OF_CLASS, STATE
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.compiled import PAYS_FROM
 from drsim.simulate.drive import drive
 from drsim.simulate.flows import Flows
-from drsim.simulate.start import guest_of, path_of, start
+from drsim.simulate.start import guest_of, path_of, terms
 from drsim.topology import Path, Topology
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def _play(
     special = calibration.by_move(inventory, moves)
     paths = [path_of(inventory, topology, move) for move in moves]
     guests = [guest_of(inventory, move) for move in moves]
+    how = [terms(path, move, limits, special.get(move.id, parameters)) for move, path in zip(moves, paths, strict=True)]
     waves: dict[int, list[int]] = {}
     for number, move in enumerate(moves):
         waves.setdefault(move.wave, []).append(number)
@@ -176,15 +178,13 @@ def _play(
         time = dict(zip(names, _factors(calibration.residuals, "total_time_s", len(names), draw), strict=True))
         still = _factors(calibration.residuals, "downtime_ms", len(moves), draw)
         drawn = {vm.name: _scaled(vm, float(time[vm.name])) for vm in guests}
-        runs = [
-            start(drawn[move.vm], path, move, limits, special.get(move.id, parameters))
-            for move, path in zip(moves, paths, strict=True)
-        ]
+        begun = [(drawn[move.vm], path, of) for move, path, of in zip(moves, paths, how, strict=True)]
         flows = Flows(topology.capacity_mbit_s, parameters.goodput, parameters.return_share, fast=compiled)
-        plain = [own for run in runs if (own := run.numbers) is not None] if compiled else []
-        if len(plain) == len(runs):
+        plain = [own for vm, path, of in begun if (own := numbers(vm, path, **of)) is not None] if compiled else []
+        if len(plain) == len(begun):
             end_s, ended = _rush(flows, paths, plain, order)
         else:
+            runs = [Migration(vm, path, **of) for vm, path, of in begun]
             end_s = drive(flows, [[(runs[number], paths[number]) for number in members] for members in order])
             ended = np.array([(run.elapsed_s, run.downtime_s, run.converges) for run in runs])
         rows.append((end_s, ended[:, 0], ended[:, 1] * 1e3 * still, ended[:, 2] > 0.0))
@@ -192,7 +192,7 @@ def _play(
 
 
 def _rush(
-    flows: Flows, paths: Sequence[Path], plain: Sequence[tuple[list[float], list[list[float]]]], order: list[list[int]]
+    flows: Flows, paths: Sequence[Path], plain: Sequence[Numbers], order: list[list[int]]
 ) -> tuple[float, Floats]:
     """Play waves of plain pre-copies; return the end, and of each its total time, its downtime and if it converged."""
     fixed = np.array([numbers for numbers, _ in plain])

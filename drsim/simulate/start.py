@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drsim.errors import PlanError, Problem
 from drsim.inventory import Inventory, Vm
 from drsim.migration import Migration, Options, Parameters
@@ -18,17 +20,20 @@ def start(vm: Vm, path: Path, move: Move, limits: Limits, parameters: Parameters
     PlanError
         If the move copies a disk that the guest does not have.
     """
+    return Migration(vm, path, **terms(path, move, limits, parameters))
+
+
+def terms(path: Path, move: Move, limits: Limits, parameters: Parameters) -> dict[str, Any]:
+    """Return the named arguments of `Migration`, and of `drsim.migration.numbers`, for a move over a path."""
     cap = limits.bandwidth_mbit_s if move.bandwidth_mbit_s is None else move.bandwidth_mbit_s
-    return Migration(
-        vm,
-        path,
-        max_downtime_ms=move.aim_downtime_ms,
-        bandwidth_mbit_s=cap,
-        copy_disks=move.copy_disks,
-        parameters=parameters,
-        line_mbit_s=path.bandwidth_mbit_s,
-        options=Options.of(move.transfer, bandwidth_mbit_s=cap),
-    )
+    return {
+        "max_downtime_ms": move.aim_downtime_ms,
+        "bandwidth_mbit_s": cap,
+        "copy_disks": move.copy_disks,
+        "parameters": parameters,
+        "line_mbit_s": path.bandwidth_mbit_s,
+        "options": Options.of(move.transfer, bandwidth_mbit_s=cap),
+    }
 
 
 def guest_of(inventory: Inventory, move: Move) -> Vm:
