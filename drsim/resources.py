@@ -7,8 +7,8 @@ no demand ahead, there are the three of `BASE` alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from drsim.inventory import Host, Inventory, Vm
@@ -21,7 +21,8 @@ class Resource:
     Parameters
     ----------
     kind : str
-        ``memory``, ``vcpus``, ``cpu``, ``huge_pages``, ``small_pages``, ``device``, ``numa``, ``cpu_ahead``, ``pool``.
+        ``memory``, ``vcpus``, ``cpu``, ``huge_pages``, ``small_pages``, ``device``, ``numa``, ``cpu_ahead``, ``pool``,
+        ``disk_space``, ``disk_writes``.
     name : str
         What a sentence calls it: "memory".
     unit : str
@@ -40,6 +41,14 @@ class Resource:
         For ``pool``: how much there is on hosts where it is limited.
     node : (float, float)
         For ``numa``: memory (MiB) and vCPUs of the smallest node, in which need and size are counted.
+    amounts : mapping of str to float
+        For disks: what each guest needs where its disks have to move along (`drsim.space`).
+    limits : mapping of str to float
+        For disks: what there is on each host, its own guests' share included; without limit elsewhere.
+    stores : mapping of str to tuple of str
+        For disks: the datastores of each host that are meant.
+    narrow : bool
+        For disks: whether hosts share a datastore, so that one may leave room that another does not see.
     """
 
     kind: str
@@ -52,6 +61,22 @@ class Resource:
     guests: frozenset[str] = frozenset()
     rooms: tuple[tuple[str, float], ...] = ()
     node: tuple[float, float] = (0.0, 0.0)
+    amounts: Mapping[str, float] = field(default_factory=dict, compare=False)
+    limits: Mapping[str, float] = field(default_factory=dict, compare=False)
+    stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    narrow: bool = False
+
+    @property
+    def for_disks(self) -> bool:
+        """Whether it is of datastores."""
+        return self.kind in ("disk_space", "disk_writes")
+
+    def more(self, amount: float, host: str) -> str:
+        """Say how much more of it would do: ``2048 MiB of memory more on h3``."""
+        if self.for_disks:
+            much = f"{amount / 1024.0:.3g} GiB" if self.kind == "disk_space" else f"{amount:.5g} MiB/s of writes"
+            return f"{much} more on datastore {' or '.join(map(repr, self.stores[host]))} of {host}"
+        return f"{amount:.5g} {self.unit} more on {host}"
 
 
 PIECES = 64
@@ -181,6 +206,8 @@ def need(vm: Vm, kind: Resource) -> float:
             while piece < min(share, 1.0):
                 piece *= 2.0
             return vm.numa_nodes * (piece if share <= 1.0 else math.ceil(share))
+        case "disk_space" | "disk_writes":
+            return kind.amounts.get(vm.name, 0.0)
         case "pool":
             return (float(vm.memory_mib), 0.0, vm.cpu_cores)[kind.index] if vm.name in kind.guests else 0.0
         case _:
@@ -204,6 +231,8 @@ def _size(host: Host, kind: Resource) -> float:
         case "numa":
             memory, vcpus = host.guest_memory_mib / host.nodes, host.guest_vcpus / host.nodes
             return float(host.nodes * math.floor(min(memory / kind.node[0], vcpus / kind.node[1]) + 1e-9))
+        case "disk_space" | "disk_writes":
+            return kind.limits.get(host.name, PLENTY)
         case "pool":
             return dict(kind.rooms).get(host.name, PLENTY)
         case _:

@@ -82,7 +82,7 @@ class Stores:
                 continue
             fitting = [
                 store
-                for store in self._ranked(vm, disk, known)
+                for store in self.ranked(vm, disk, host)
                 if not roomy or self._fits(store, disk, extra.get(store.name, (0.0, 0.0)))
             ]
             if not fitting:
@@ -93,12 +93,31 @@ class Stores:
             chosen.append(best.name)
         return tuple(chosen)
 
-    def _ranked(self, vm: Vm, disk: Disk, known: Sequence[Datastore]) -> list[Datastore]:
+    def shortage(self, vm: Vm, host: Host) -> str:
+        """Say what the datastores of a host lack for the disks of a guest that move along."""
+        lacks: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for disk in self.travelling(vm, host):
+            store = max(self.ranked(vm, disk, host), key=self.free_mib)
+            lacks[store.name][0] += disk.size_mib
+            lacks[store.name][1] += disk.write_rate_mib_s
+        said = []
+        for name, (mib, mib_s) in lacks.items():
+            store = self._stores[name]
+            space, writes = mib - self.free_mib(store), mib_s - self.free_mib_s(store)
+            parts = [f"{space / 1024.0:.3g} GiB"] if space > SLACK else []
+            parts += [f"{writes:.3g} MiB/s of writes"] if writes > SLACK else []
+            if parts:
+                said.append(f"datastore '{name}' lacks {' and '.join(parts)}")
+        return f"no datastore of {host.name} has room for its disks: {'; '.join(said) or 'none takes all of them'}"
+
+    def ranked(self, vm: Vm, disk: Disk, host: Host) -> list[Datastore]:
+        """List the datastores of a host where a disk may land, the first choice first, room or not."""
+        known = self._by_host.get(host.name, [])
         wished = [store for store in self._wished(vm) if store in known]
         if wished:
             return wished
         source = self._stores[self._place[vm.name, disk.name]]
-        ranked = sorted(known, key=lambda store: (store.kind != source.kind, -self._free_mib(store), store.name))
+        ranked = sorted(known, key=lambda store: (store.kind != source.kind, -self.free_mib(store), store.name))
         same = [store for store in ranked if source.path is not None and store.path == source.path]
         return same or ranked
 
@@ -107,14 +126,19 @@ class Stores:
         wish = next((wish for wish in self._wishes if not names.isdisjoint(wish.vms)), None)
         return [] if wish is None else [self._stores[name] for name in wish.datastores if self._stores[name].path]
 
-    def _free_mib(self, store: Datastore) -> float:
+    def free_mib(self, store: Datastore) -> float:
+        """Return the space of a datastore that is left, MiB; infinite if its size is not known."""
         return float("inf") if store.capacity_mib is None else store.capacity_mib - self._taken[store.name]
+
+    def free_mib_s(self, store: Datastore) -> float:
+        """Return the write rate of a datastore that is left, MiB/s; infinite if what it bears is not known."""
+        rate = store.write_rate_mib_s
+        return float("inf") if rate is None else rate - self._written[store.name]
 
     def _fits(self, store: Datastore, disk: Disk, extra: tuple[float, float]) -> bool:
         mib, rate = extra
-        roomy = disk.size_mib + mib <= self._free_mib(store) + SLACK
-        written = self._written[store.name] + disk.write_rate_mib_s + rate
-        return roomy and (store.write_rate_mib_s is None or written <= store.write_rate_mib_s + SLACK)
+        roomy = disk.size_mib + mib <= self.free_mib(store) + SLACK
+        return roomy and disk.write_rate_mib_s + rate <= self.free_mib_s(store) + SLACK
 
     def landings(self, vm: Vm, disks: Iterable[Disk], where: Sequence[str]) -> tuple[Landing, ...]:
         """Say of disks that do not keep their path, because the policy wishes so, where they come to lie."""

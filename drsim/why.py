@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from drsim import check
@@ -12,7 +12,8 @@ from drsim.optimize import score
 from drsim.placement import Placement
 from drsim.plan import Plan, Score
 from drsim.planner import make_plan
-from drsim.resources import needs, resources
+from drsim.resources import Resource, needs, resources
+from drsim.space import disk_resources
 from drsim.topology import Topology
 
 ALTERNATIVES = 3
@@ -156,7 +157,8 @@ def _violations(plan: Plan, placement: Placement) -> tuple[check.Violation, ...]
 
 def _elsewhere(plan: Plan, guest: Vm, goal: Placement) -> tuple[tuple[Alternative, ...], dict[str, int]]:
     estate, topology = plan.inventory, Topology(plan.inventory)
-    free, kinds = _free(plan, goal), resources(plan.inventory, plan.policy.rules)
+    kinds = (*resources(estate, plan.policy.rules), *disk_resources(estate, plan.policy))
+    free = _free(plan, goal, kinds)
     closed: dict[str, int] = {}
 
     def shut(why: str) -> None:
@@ -186,8 +188,7 @@ def _elsewhere(plan: Plan, guest: Vm, goal: Placement) -> tuple[tuple[Alternativ
     return tuple(found[:ALTERNATIVES]), closed
 
 
-def _free(plan: Plan, placement: Placement) -> dict[str, tuple[float, ...]]:
-    kinds = resources(plan.inventory, plan.policy.rules)
+def _free(plan: Plan, placement: Placement, kinds: Sequence[Resource]) -> dict[str, tuple[float, ...]]:
     used = check.loads(plan.inventory, placement, kinds)
     return {
         host.name: tuple(

@@ -4,6 +4,7 @@ Plain Python and never the solver: whatever an optimiser or a schedule proposes 
 A *problem* is a contradiction in the input; a *violation* is a fact that breaks a rule or a capacity.
 """
 
+from drsim.check.disks import disk_violations
 from drsim.check.inventory import inventory_problems, newcomer_problems
 from drsim.check.movable import unmovable, unstartable
 from drsim.check.numa import fits_nodes
@@ -16,6 +17,7 @@ __all__ = [
     "SLACK",
     "Violation",
     "breakers",
+    "disk_violations",
     "fits_nodes",
     "guests_of",
     "inventory_problems",

@@ -66,7 +66,9 @@ def defragment(state: State, one: Vm, budget: Budget, takes: Bools) -> None:
     takes : array of bool, shape (H,)
         Hosts that take guests.
     """
-    need = np.array(needs(one, state.problem.kinds))
+    kinds = state.problem.kinds
+    # What is asked is room on hosts; the disks of a further guest are not there yet.
+    need = np.where([kind.for_disks for kind in kinds], 0.0, needs(one, kinds))
     while not budget.out():
         free = state.problem.capacity - state.use
         lack = np.maximum((_slots(free, need) + 1)[:, None] * need - free, 0.0)

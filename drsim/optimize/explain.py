@@ -91,5 +91,5 @@ def blocked(state: State, unit: int, names: str) -> str:
         parts.append(f"{full.size} are too full")
         best = int(full[(lack[full] / np.maximum(problem.capacity[full], 1e-9)).max(axis=1).argmin()])
         column = int((lack[best] / np.maximum(problem.capacity[best], 1e-9)).argmax())
-        remedy = f"{lack[best, column]:.5g} {problem.kinds[column].unit} more on {problem.hosts[best]} would do."
+        remedy = f"{problem.kinds[column].more(float(lack[best, column]), problem.hosts[best])} would do."
     return f"{names} cannot be placed: {'; '.join(parts) or 'no host is left'}. {remedy}"

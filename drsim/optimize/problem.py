@@ -18,6 +18,7 @@ from drsim.optimize.allowed import Reach, Selection, lawful_rows, pinned
 from drsim.optimize.licensed import settled
 from drsim.policy import Apart, NotOn, Objective, Pin, Policy, Rule, RunOn, Together
 from drsim.resources import Resource, headroom, needs, resources, sizes
+from drsim.space import disk_resources
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -181,7 +182,8 @@ def compile_problem(inventory: Inventory, policy: Policy, objective: Objective) 
     vms = inventory.vms
     vm_home = np.array([index.get(vm.host, SPLIT) for vm in vms], dtype=np.int64)
     running = np.array([vm.state != "stopped" for vm in vms], dtype=np.bool_)
-    kinds = resources(inventory, policy.rules)
+    for_disks = disk_resources(inventory, policy)
+    kinds = (*resources(inventory, policy.rules), *for_disks)
     vm_demand = np.array([needs(vm, kinds) for vm in vms], dtype=np.float64).reshape(-1, len(kinds))
     vm_demand[~running] = 0.0
     vm_data = np.array([vm.data_mib if vm.host else 0.0 for vm in vms], dtype=np.float64)
@@ -219,7 +221,7 @@ def compile_problem(inventory: Inventory, policy: Policy, objective: Objective) 
         size=size,
         member_demand=vm_demand,
         member_data_mib=vm_data,
-        narrowed=narrowed,
+        narrowed=narrowed or any(kind.narrow for kind in for_disks),
     )
 
 

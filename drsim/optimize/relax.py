@@ -16,10 +16,11 @@ import numpy as np
 from drsim import check
 from drsim.inventory import Inventory, Vm
 from drsim.optimize.allowed import Bools, Reach, Selection
-from drsim.optimize.verdict import Relaxation, Verdict, roomier
+from drsim.optimize.verdict import Relaxation, Verdict, roomier, roomier_stores
 from drsim.placement import Placement
 from drsim.policy import Apart, Licence, NotOn, Objective, Pin, Policy, Pool, Rule, RunOn, Together
 from drsim.resources import BASE, needs, resources, sizes
+from drsim.space import disk_resources
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
@@ -85,23 +86,27 @@ def judge(
     if not relaxations and not out_of_time():
         relaxations.extend(question.relaxed(drop=set(question.rules()), room=True, stay=True))
     sound = tuple(one for one in relaxations if _sound(inventory, policy, objective, one))
-    # NUMA nodes are asked about by shares that always fit; ways that need luck are not excluded.
-    return Verdict(proven=proven and whole and not inventory.has_numa, relaxations=sound)
+    # NUMA nodes are asked about by shares that always fit, shared datastores by what is free on them now; ways
+    # that need luck, or another guest's leaving, are not excluded.
+    return Verdict(proven=proven and whole and not question.narrow, relaxations=sound)
 
 
 def _holds(inventory: Inventory, policy: Policy, objective: Objective, placement: Placement) -> bool:
     left = objective.goal == "evacuate" and any(
         placement[vm.name] in objective.hosts for vm in inventory.vms if vm.state != "stopped"
     )
-    return not left and not check.violations(inventory, policy, placement)
+    broken = check.violations(inventory, policy, placement) or check.disk_violations(inventory, policy, placement)
+    return not left and not broken
 
 
 def _sound(inventory: Inventory, policy: Policy, objective: Objective, given_up: Relaxation) -> bool:
     """Replay a relaxation by the checker: with it, and only with it, everything holds."""
     rules = tuple(rule for rule in policy.rules if rule.name not in given_up.drop)
     hosts = tuple(roomier(host, policy, given_up.room) for host in inventory.hosts)
-    there = given_up.placement.seated(replace(inventory, hosts=hosts))
-    broken = check.violations(there, replace(policy, rules=rules), given_up.placement)
+    larger = replace(inventory, hosts=hosts, datastores=roomier_stores(inventory, given_up.room))
+    there, kept = given_up.placement.seated(larger), replace(policy, rules=rules)
+    broken = check.violations(there, kept, given_up.placement)
+    broken += check.disk_violations(there, kept, given_up.placement)
     if {vm.name for vm in inventory.vms if not given_up.placement[vm.name]} - set(given_up.out):
         return False
     left = objective.goal == "evacuate" and any(
@@ -152,7 +157,9 @@ class _Question:
         self, inventory: Inventory, policy: Policy, objective: Objective, found: Placement, scope: Sequence[int]
     ) -> None:
         self._inventory, self._policy, self._found = inventory, policy, found
-        self._kinds, self._seated = resources(inventory), found.seated(inventory)
+        self._kinds = (*resources(inventory), *disk_resources(inventory, policy))
+        self._seated = found.seated(inventory)
+        self.narrow = inventory.has_numa or any(kind.narrow for kind in self._kinds)
         self._hosts = [inventory.hosts[number] for number in scope]
         names = {host.name for host in self._hosts}
         self._leave = [host.name in objective.hosts and objective.goal == "evacuate" for host in self._hosts]

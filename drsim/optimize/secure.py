@@ -116,13 +116,14 @@ def _steps(
     ruins = Ruins(inventory, placement(state), policy.rules)
     for loss in losses[:GUESTS_TRIED]:
         lack = ruins.room_for(loss.hosts, loss.vm)
-        near = np.argsort((lack / np.maximum(problem.size, 1e-9)).max(axis=1), kind="stable")[:HOSTS_TRIED]
+        kinds = lack.shape[1]  # pools and disks make no difference to guests that start again
+        near = np.argsort((lack / np.maximum(problem.size[:, :kinds], 1e-9)).max(axis=1), kind="stable")[:HOSTS_TRIED]
         gone = [problem.hosts.index(host) for host in loss.hosts]
         for host in near.tolist():
             if np.isinf(lack[host]).any():
                 continue
             units = state.on(host)
-            helps = (problem.demand[units] >= lack[host] - 1e-6)[:, lack[host] > 0.0]
+            helps = (problem.demand[units, :kinds] >= lack[host] - 1e-6)[:, lack[host] > 0.0]
             units = units[helps.all(axis=1)] if helps.size else units
             for unit in units[np.argsort(problem.data_mib[units], kind="stable")][:GUESTS_TRIED].tolist():
                 yield from _moved(state, unit, gone)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from drsim.inventory import Device, Host
+from drsim.inventory import Datastore, Device, Host, Inventory
 from drsim.placement import Placement
 from drsim.policy import Policy
 from drsim.resources import Resource
@@ -39,7 +39,7 @@ class Relaxation:
 
     def __str__(self) -> str:
         parts = [f"drop rule '{name}'" for name in self.drop]
-        parts += [f"{amount:.5g} {resource.unit} more on {host}" for host, resource, amount in self.room]
+        parts += [resource.more(amount, host) for host, resource, amount in self.room]
         parts += [f"leave '{name}' where it is" for name in self.stay]
         parts += [f"leave out '{name}'" for name in self.out]
         return " and ".join(parts)
@@ -78,7 +78,7 @@ def roomier(host: Host, policy: Policy, room: Sequence[tuple[str, Resource, floa
     """Return a host with so much more of what it lacks, headroom on top."""
     limits = policy.limits
     for name, resource, amount in room:
-        if name != host.name:
+        if name != host.name or resource.for_disks:
             continue
         match resource.kind:
             case "memory" | "small_pages":
@@ -105,3 +105,18 @@ def roomier(host: Host, policy: Policy, room: Sequence[tuple[str, Resource, floa
             case _:
                 host = replace(host, cores=host.cores + int(np.ceil(amount / (1.0 - limits.cpu_headroom))))
     return host
+
+
+def roomier_stores(inventory: Inventory, room: Sequence[tuple[str, Resource, float]]) -> tuple[Datastore, ...]:
+    """Return the datastores with so much more of what they lack; of several that a host may choose from the first."""
+    stores = dict(inventory.datastore_by_name)
+    for host, resource, amount in room:
+        if not resource.for_disks:
+            continue
+        name = resource.stores[host][0]
+        store = stores[name]
+        if resource.kind == "disk_space" and store.capacity_mib is not None:
+            stores[name] = replace(store, capacity_mib=store.capacity_mib + amount)
+        elif store.write_rate_mib_s is not None:
+            stores[name] = replace(store, write_rate_mib_s=store.write_rate_mib_s + amount)
+    return tuple(stores.values())

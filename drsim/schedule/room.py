@@ -60,13 +60,9 @@ class Room:
         for lack, kind in zip(self.lack(vm, host), self._kinds, strict=True):
             if lack > check.SLACK:
                 return f"{host} lacks {lack:.5g} {kind.unit}"
-        if self.no_space(vm, host):
-            return f"no datastore of {host} has room for its disks"
+        if self._stores.landing(self._vms[vm], self._hosts[host]) is None:
+            return self._stores.shortage(self._vms[vm], self._hosts[host])
         return self.kept_off(vm, host)
-
-    def no_space(self, vm: str, host: str) -> bool:
-        """Whether disks of a guest have to move along and find no room on a host."""
-        return self._stores.landing(self._vms[vm], self._hosts[host]) is None
 
     def travelling(self, vm: str, host: str) -> tuple[tuple[str, ...], tuple[Landing, ...]]:
         """Return the disks that a guest under way takes along, and where they land if not at the path that they had."""
