@@ -19,6 +19,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from drsim.inventory import Inventory
+from drsim.topology import Topology
 from executor.estate import DeclaredHost, Estate
 from executor.hypervisor.base import Line
 
@@ -33,6 +34,10 @@ LEAST_RTTS = 20
 
 PATIENCE_S = 15.0
 """Time for one line from start to end, seconds; one that takes longer is not known."""
+
+FAR_MS = 5.0
+"""By how much longer than planned with a round trip within a site may be before it is remarked on, ms: less than that
+is not felt, and busy hosts answer as late."""
 
 MUCH_LESS = 0.8
 """A line that carries less than this share of what was declared is remarked on."""
@@ -218,9 +223,21 @@ def with_lines(inventory: Inventory, lines: Sequence[Line]) -> tuple[Inventory, 
             if {link.a, link.b} == {site[line.a], site[line.b]} and site[line.a] != site[line.b]:
                 links[number] = replace(link, measured_mbit_s=line.rate_mbit_s, measured_rtt_ms=line.rtt_ms)
                 declared = min(link.bandwidth_mbit_s, declared or link.bandwidth_mbit_s)
+        if site[line.a] == site[line.b] and line.rtt_ms > _planned_ms(inventory, line) + FAR_MS:
+            remarks.append(
+                f"From {line.a} to {line.b} a round trip takes {line.rtt_ms:.1f} ms; plans take "
+                f"{_planned_ms(inventory, line):g} ms. Declare where the way is long: put the two into two sites, or "
+                "their cards on switches ('nics'), with a link between them that has this rtt_ms."
+            )
         if declared is not None and line.rate_mbit_s < MUCH_LESS * declared:
             remarks.append(
                 f"From {line.a} to {line.b} one connection carries {line.rate_mbit_s:.0f} Mbit/s; {declared:g} were "
                 "declared. Look at the line and at the socket buffers (net.ipv4.tcp_wmem, tcp_rmem) of both."
             )
     return replace(inventory, links=tuple(links)), tuple(remarks)
+
+
+def _planned_ms(inventory: Inventory, line: Line) -> float:
+    """Round-trip time that plans take for a line, ms."""
+    path = Topology(inventory).path(line.a, line.b)
+    return 0.0 if path is None else path.rtt_ms

@@ -168,6 +168,12 @@ def _guest(move: Move, whereabouts: Whereabouts) -> Iterator[Refusal]:
             text=f"'{move.vm}' is {seen[0].state} on {move.source}.",
             remedy="Find out why; only running guests are migrated.",
         )
+    elif seen[0].severed:
+        yield Refusal(
+            kind="guest",
+            text=f"'{move.vm}' on {move.source} is what a post-copy that failed has left of it.",
+            remedy="See how it is; stop it and start it anew, or, if it is well, suspend and resume it by hand.",
+        )
 
 
 def _capacity(vm: Vm, target: Host, plan: Plan, facts: HostFacts, promised: Promised) -> Iterator[Refusal]:

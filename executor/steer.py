@@ -87,6 +87,8 @@ class Steering:
         self._pass, self._low_mib = 0, 0.0
         self._sent_mib, self._sent_s = -1.0, 0.0
         self._over = False
+        self.handed_over = False
+        """Whether it was told to hand the guest over to the target before all of its memory is there."""
 
     def next(self, sight: Sight) -> Step | None:
         """Say what is to be done after a look; None for nothing. After a hand-over or a give-up there is nothing."""
@@ -101,7 +103,7 @@ class Steering:
             return self._give_up(f"nothing could be sent for {limit_s:g} s")
         handover = 1 if transfer.mode == "postcopy" else transfer.precopy_passes + 1
         if transfer.may_postcopy and sight.rounds >= handover:
-            self._over = True
+            self._over = self.handed_over = True
             return Step(kind="postcopy", why=f"handed over in pass {sight.rounds}")
         return self._mind_stall(sight)
 

@@ -25,11 +25,12 @@ class Sighting:
         Host that reported it.
     state : {"running", "paused", "incoming", "stopped", "unknown"}
         ``incoming``: made by a migration that has not switched over; it has never run. ``stopped``: defined there, no
-        process. A copy that a failed post-copy left behind is ``paused`` (or ``unknown``), never ``running``.
+        process.
     job : bool
         Whether a migration job is active on this copy.
     severed : bool
-        Whether it is one half of a guest whose post-copy lost its connection: the other half is elsewhere.
+        Whether it is one half of a guest whose post-copy lost its connection: the other half is elsewhere. On the
+        source such a copy is ``paused``, or ``running`` again because QEMU let it; on the target it is ``running``.
     disks : tuple of (str, str)
         Name and path of each disk.
     copying : tuple of str
@@ -305,7 +306,8 @@ def judge(move: Move, whereabouts: Whereabouts) -> Verdict:
         return Verdict(status="unknown", text=f"'{vm}': {' and '.join(mute)} cannot be asked; seen: {seen}. {remedy}")
     if any(s.severed for s in live):
         # The target may still wait for a job that its source has given up: that is not under way.
-        advice = _torn(move) if len(live) > 1 else _halved(move, live[0].host)
+        again = any(s.host == move.source and s.state == "running" for s in live)
+        advice = _torn(move, again=again) if len(live) > 1 else _halved(move, live[0].host, again=again)
         return Verdict(status="unknown", text=f"'{vm}' was seen {seen}. {advice}")
     if any(s.job for s in live):
         return Verdict(status="under_way", text=f"'{vm}' is being migrated ({seen}).")
@@ -346,8 +348,14 @@ def _judge_disks(move: Move, whereabouts: Whereabouts) -> Verdict:
     return Verdict(status="unknown", text=f"{text} {_HANDS_OFF} Collect anew and plan the rest.")
 
 
-def _torn(move: Move) -> str:
-    """Say what a person can do about a guest of which each host holds a part."""
+def _torn(move: Move, *, again: bool) -> str:
+    """Say what a person can do about a guest of which each host holds a part, and whose old copy may run again."""
+    if again:
+        return (
+            f"{_HANDS_OFF} Its post-copy lost the connection after the guest had begun to run on {move.target}, and "
+            f"QEMU on {move.source} let the old copy run again: two copies may write to the same disks. Stop that on "
+            f"{move.source} at once, save from the other what can be saved, then check the guest's file systems."
+        )
     return (
         f"{_HANDS_OFF} Its post-copy lost the connection: it runs on {move.target} until it needs memory that is still "
         f"on {move.source}. Neither copy may be stopped or started. Restore the line between them, then recover it: "
@@ -355,13 +363,19 @@ def _torn(move: Move) -> str:
     )
 
 
-def _halved(move: Move, left: str) -> str:
+def _halved(move: Move, left: str, *, again: bool) -> str:
     """Say what a person can do about a guest of whose two halves one is gone."""
     if left == move.target:
         return (
             f"{_HANDS_OFF} Its post-copy lost the connection, and the half on {move.source} is gone with the memory "
             f"that it still held: the guest runs on {left} until it needs that. Save from it what can be saved, then "
             "stop it and start it anew by hand."
+        )
+    if again:
+        return (
+            f"{_HANDS_OFF} The half on {move.target}, which ran since the hand-over, is gone, and QEMU on {left} let "
+            "the old copy run again: its memory is older than its disks. Stop it at once, check the disks, then start "
+            "the guest anew by hand."
         )
     return (
         f"{_HANDS_OFF} The half on {move.target}, which ran since the hand-over, is gone; what is left on {left} is "

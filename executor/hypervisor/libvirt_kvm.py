@@ -34,7 +34,7 @@ from executor.hypervisor.libvirt_facts import host_facts
 from executor.hypervisor.libvirt_files import read_files
 from executor.hypervisor.libvirt_flags import migration_flags, migration_parameters
 from executor.hypervisor.libvirt_objections import objections
-from executor.hypervisor.libvirt_read import domain_state, is_severed, plain_state
+from executor.hypervisor.libvirt_read import domain_state, is_postcopied, is_severed, plain_state
 from executor.hypervisor.libvirt_recover import heals, reconnect
 from executor.hypervisor.libvirt_relocate import cancel, disk_places, look, sizes_differ, start_copies, switch_over
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
@@ -171,6 +171,7 @@ class LibvirtKvm:
             if is_severed(domain):  # its QEMU may hang on the dead connection: ask it nothing
                 return Sighting(host=host, state=plain_state(domain), severed=True)
             state, incoming, job = domain_state(domain)
+            severed = not job and is_postcopied(domain)
         except self._libvirt.libvirtError as error:
             if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
                 return None  # it left between the two questions
@@ -179,7 +180,7 @@ class LibvirtKvm:
                 # Its QEMU hangs on a dead connection and answers nobody, but the daemon knows that it does not run.
                 return Sighting(host=host, state=state)
             raise
-        return Sighting(host=host, state="incoming" if incoming else state, job=job)
+        return Sighting(host=host, state="incoming" if incoming else state, job=job, severed=severed)
 
     def _domain(self, host: str, vm: Vm) -> Any | None:
         connection = self._connections.get(host)
@@ -250,7 +251,7 @@ class LibvirtKvm:
             if glance.wait(0.0):
                 glance = Call(look_and_steer)
             if time.monotonic() - answered_s[0] > HUNG_S:
-                return Outcome(status="unknown", reason=_hanging(move))
+                return Outcome(status="unknown", reason=_hanging(move, handed_over=steering.handed_over))
         wall_s = time.monotonic() - began
         # The call tells why, the looking tells what: an error may be raised after the guest has moved.
         cause = given_up[0] if given_up else ("" if call.error is None else message(call.error))
@@ -378,7 +379,7 @@ class LibvirtKvm:
         """Bring a severed post-copy to its end; see `Hypervisor.recover`."""
         try:
             source, target = self._domain(move.source, vm), self._domain(move.target, vm)
-            if source is None or target is None or not is_severed(source):
+            if source is None or target is None or not is_severed(source) or plain_state(source) == "running":
                 return self._follow(move, vm, on_progress, cause="there is no severed post-copy to recover")
             if heals(lambda: self._verdict(move, vm).status == "moved"):
                 return self._follow(move, vm, on_progress, cause="")
@@ -478,8 +479,14 @@ class LibvirtKvm:
         return Outcome(status="moved", reason=" ".join(notes), **figures)
 
 
-def _hanging(move: Move) -> str:
+def _hanging(move: Move, *, handed_over: bool) -> str:
     """Say what is known of a migration whose QEMU answers nobody; looking at it once more would take as long again."""
+    if handed_over:
+        return (
+            f"QEMU of '{move.vm}' on {move.source} has answered nobody for {HUNG_S:g} s since the guest was handed "
+            f"over to {move.target}. drsim keeps its hands off. Neither copy may be stopped or started. Restore the "
+            "line between them, then resume the run."
+        )
     return (
         f"QEMU of '{move.vm}' on {move.source} has answered nobody for {HUNG_S:g} s while it was migrated. drsim keeps "
         "its hands off. If the line died just as the guest stood still, it runs again there once the line has healed "

@@ -94,6 +94,17 @@ def is_severed(domain: Any) -> bool:
     )
 
 
+def is_postcopied(domain: Any) -> bool:
+    """Whether a copy runs in the middle of a post-copy.
+
+    On the target as long as memory still comes in, and then its job is active. Without one it is a copy on the source
+    that QEMU let run again: that of 10.0 does so when the connection ends after its last page was sent and before the
+    target has said that it is there, although the guest has run on the target by then.
+    """
+    libvirt = load_libvirt()
+    return tuple(domain.state()) == (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY)
+
+
 def plain_state(domain: Any) -> VmState:
     """Return the state of a domain as its daemon knows it; QEMU is not asked."""
     libvirt = load_libvirt()

@@ -159,6 +159,18 @@ def plug_host(state: LabState, host: str) -> None:
     _run(state, script)
 
 
+def silence(state: LabState, host: str) -> None:
+    """Let nothing more of a host get to the storage network; the migration network has its line for that.
+
+    Raises
+    ------
+    LabError
+        If the host is not plugged in.
+    """
+    if state.storage_pid:
+        _run(state, f"ip link set s-{host} down\n")
+
+
 def host_script(state: LabState, host: str) -> str:
     """Script, run inside a host that is plugged in, that makes its bridges and its end of the storage network."""
     index = state.hosts[host].index

@@ -15,10 +15,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from drsim.errors import LabError
-from executor.lab import cgroup, config, domain, extras, fabric, host, line, machine, namespace, pki, storage
+from executor.lab import (
+    cgroup,
+    config,
+    domain,
+    extras,
+    fabric,
+    host,
+    hosts_file,
+    line,
+    machine,
+    namespace,
+    pki,
+    storage,
+)
 from executor.lab.capture import Capture
 from executor.lab.guest import GuestControl
 from executor.lab.image import guest_image
@@ -241,44 +252,14 @@ class Lab:
 
     def hosts_file(self, cluster: str | None = None) -> str:
         """Text of the hosts file that ``drsim collect --hosts-file`` reads: of all hosts, or of those of a cluster."""
-        uris, peers = self.uris(), self.peer_uris()
-        topology = self.state.topology
-        members = [member for member in topology.hosts if cluster in (None, member.cluster)]
-        hosts = [
-            {
-                "name": member.name,
-                "uri": uris[member.name],
-                "peer_uri": peers[member.name],
-                "site": member.site,
-                "nic_mbit_s": member.line.rate_mbit_s or 10000.0,
-                "shell": f"nsenter -t {self.state.hosts[member.name].init_pid} -a -- sh -c",
-            }
-            for member in members
-        ]
-        names = [member.name for member in members]
-        networks: list[object] = []
-        for network in topology.networks:
-            has = {name: bridge for name in names if (bridge := network.bridge_on(name)) is not None}
-            other = {name: bridge for name, bridge in has.items() if bridge != network.bridge}
-            if len(has) == len(names) and not other:
-                networks.append(network.bridge)
-            elif has:
-                record = {"name": network.name, "bridge": network.bridge, "hosts": list(has)}
-                networks.append({**record, "bridges": other} if other else record)
-        sites = {member.site for member in members}
-        links = [
-            {
-                "a": link.a,
-                "b": link.b,
-                "bandwidth_mbit_s": link.rate_mbit_s or 10000.0,
-                "rtt_ms": link.rtt_ms,
-                "loss": link.loss,
-            }
-            for link in topology.links
-            if {link.a, link.b} <= sites
-        ]
-        content = {"hosts": hosts, "shared_paths": [str(self.state.folder / "shared")], "networks": networks}
-        return yaml.safe_dump({**content, "links": links} if links else content, sort_keys=False)
+        return hosts_file.hosts_file(
+            self.state.topology,
+            uris=self.uris(),
+            peer_uris=self.peer_uris(),
+            shells={name: f"nsenter -t {own.init_pid} -a -- sh -c" for name, own in self.state.hosts.items()},
+            shared_path=str(self.state.folder / "shared"),
+            cluster=cluster,
+        )
 
     def _write_hosts_files(self) -> None:
         (self.state.folder / "hosts.yaml").write_text(self.hosts_file())
@@ -307,6 +288,7 @@ class Lab:
         wanted: Line = next(member.line for member in members if member.name == name)
         line.shape(self.state.line_control(name), wanted, hops=2)
         self._save()
+        self._write_hosts_files()
 
     def cut(self, name: str, *, cut: bool = True) -> None:
         """Let the migration line of a host swallow everything, or heal it."""
@@ -335,6 +317,7 @@ class Lab:
         self.state.topology = replace(self.state.topology, links=links)
         line.shape(self.state.wan_control(link.name), changed.line, hops=1)
         self._save()
+        self._write_hosts_files()
 
     def cut_wan(self, a: str, b: str, *, cut: bool = True) -> None:
         """Let the line between two sites swallow everything, or heal it."""
@@ -356,9 +339,14 @@ class Lab:
             self.daemon(name, "start")
 
     def crash(self, name: str) -> None:
-        """Power failure: the host, its daemon and its guests are gone at once."""
+        """Power failure: the host, its daemon and its guests are gone at once, without a word to anybody.
+
+        Its lines go silent first, or its kernel would take leave of its peers for it.
+        """
         own = self._host(name)
-        for pid in (own.init_pid, own.link_pid):
+        with contextlib.suppress(LabError):  # it has crashed already
+            fabric.silence(self.state, name)
+        for pid in (own.link_pid, own.init_pid):
             if is_marked(pid, self.state.folder):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -102,6 +102,8 @@ def test_nothing_outside_the_lab_calls_such_a_verb() -> None:
         ({"h1": "paused", "h2": "running"}, "--recover"),
         ({"h2": "running"}, "the half on h1 is gone"),
         ({"h1": "paused"}, "Never resume it"),
+        ({"h1": "running"}, "QEMU on h1 let the old copy run again"),
+        ({"h1": "running", "h2": "running"}, "Stop that on h1 at once"),
     ],
 )
 def test_a_torn_guest_is_left_alone_and_what_is_said_is_true_of_the_halves_that_are_left(

@@ -78,6 +78,13 @@ def test_what_was_measured_is_planned_with_and_much_less_than_declared_is_told()
     assert path.connection_mbit_s == math.inf
 
 
+def test_hosts_of_one_site_that_are_far_from_each_other_are_told() -> None:
+    _, (remark,) = with_lines(ESTATE, (Line(a="p1", b="p2", rtt_ms=40.0, rate_mbit_s=9_900.0),))
+    assert "From p1 to p2 a round trip takes 40.0 ms; plans take 0 ms." in remark
+    _, near = with_lines(ESTATE, (Line(a="p1", b="p2", rtt_ms=4.0, rate_mbit_s=9_900.0),))
+    assert near == ()
+
+
 def test_a_shell_is_declared_or_is_that_of_the_uri() -> None:
     assert shell_of(DeclaredHost(uri="qemu+ssh://root@h1:2222/system"))[-3:] == ("-p", "2222", "root@h1")
     assert shell_of(DeclaredHost(uri="qemu+tls://h1/system")) == ()

@@ -84,7 +84,7 @@ Scenario = Callable[[Scene], "Expected"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What came of it, and what must be so."""
+    """What came of it, and what must be so: `runs_on` is where the guest runs (None: nowhere)."""
 
     outcome: Outcome
     status: str
@@ -257,8 +257,10 @@ def postcopy_qemu_killed(which: str) -> Scenario:
     def scenario(scene: Scene) -> Expected:
         host = scene.move.source if which == "source" else scene.move.target
         outcome = scene.at(IN_POSTCOPY, lambda: scene.kill_qemu(host))
-        half = None if which == "target" else scene.move.target  # it runs until it needs what is lost
-        return Expected(outcome=outcome, status="unknown", runs_on=half, says=HANDS_OFF, or_nowhere=True)
+        if which == "target":
+            return old_copy(scene, outcome)
+        half = scene.move.target  # it runs until it needs what is lost
+        return Expected(outcome=outcome, status="unknown", runs_on=half, says="Save from it", or_nowhere=True)
 
     return scenario
 
@@ -270,12 +272,41 @@ def postcopy_power_failure(which: str) -> Scenario:
         if outcome.status != "unknown" or HANDS_OFF not in outcome.reason:
             raise LabError(f"with a host down: {outcome}")
         scene.lab.restart(host)
+        time.sleep(NOTICED_S)
         # Now both can be asked, and it is still not known: the guest's memory is gone in part.
         outcome = scene.door.watch(scene.move, scene.vm, lambda progress: None)
-        half = None if which == "target" else scene.move.target
-        return Expected(outcome=outcome, status="unknown", runs_on=half, says=HANDS_OFF, or_nowhere=True)
+        if which == "target":
+            return old_copy(scene, outcome)
+        return Expected(
+            outcome=outcome, status="unknown", runs_on=scene.move.target, says="Save from it", or_nowhere=True
+        )
 
     return scenario
+
+
+NOTICED_S = 30.0
+"""After which a QEMU has sent something to a host that has come back and was told that nobody there knows of it."""
+
+
+def old_copy(scene: Scene, outcome: Outcome) -> Expected:
+    """The half on the target is gone. The old one stays paused if QEMU had pages to send, else it is let run again."""
+    source = scene.move.source
+    if scene.places().get(source) == "running":
+        return Expected(outcome=outcome, status="unknown", runs_on=source, says="let the old copy run again")
+    return Expected(outcome=outcome, status="unknown", runs_on=None, says="Never resume it")
+
+
+def postcopy_target_killed_late(scene: Scene) -> Expected:
+    """Kill QEMU of the target with the last pages of the source under way on a dead line."""
+    target = scene.move.target
+
+    def act() -> None:
+        scene.lab.cut(target)
+        time.sleep(1.0)
+        scene.kill_qemu(target)
+        scene.lab.cut(target, cut=False)
+
+    return old_copy(scene, scene.at(0.85, act))
 
 
 def daemon_stopped_long(which: str) -> Scenario:
@@ -385,6 +416,7 @@ SCENARIOS: dict[str, tuple[Scenario, dict[str, object]]] = {
         f"QEMU of the {which} killed in post-copy": (postcopy_qemu_killed(which), POSTCOPY)
         for which in ("source", "target")
     },
+    "QEMU of the target killed at the end of post-copy": (postcopy_target_killed_late, POSTCOPY),
     **{
         f"power failure of the {which} in post-copy": (postcopy_power_failure(which), POSTCOPY)
         for which in ("source", "target")

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from drsim.errors import LabError
+from drsim.topology import Topology
+from executor.collect import collect_estate
+from executor.estate import read_hosts_file
 from executor.lab import cgroup
 from executor.lab.lab import Lab, take_down
 from executor.lab.state import labs_root, load_state, marked_pids
@@ -98,10 +102,15 @@ def test_the_line_is_as_slow_and_as_far_as_it_is_told(lab: Lab) -> None:
             "print(min(once() for _ in range(3)) * 1e3)"
         )
         round_trip_ms = float(lab.run("h1", f'{sys.executable} -c "{code}"'))
+        estate = read_hosts_file(lab.state.folder / "hosts.yaml")
+        known = collect_estate(estate, clock=lambda: datetime.now(UTC), interval_s=0.1).inventory
     finally:
         lab.line("h1", rtt_ms=0.0)
         lab.line("h2", rtt_ms=0.0)
     assert 80.0 <= round_trip_ms < 150.0
+    path = Topology(known).path("h1", "h2")
+    assert path is not None
+    assert path.rtt_ms == 80.0
 
 
 def test_a_crashed_host_is_gone_and_comes_back_under_its_own_name(lab: Lab) -> None:

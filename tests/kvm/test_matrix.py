@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from executor.hypervisor import libvirt_kvm
 from executor.lab.lab import Lab, take_down
 from executor.lab.state import lab_names, labs_root
 from tests.kvm import faults, matrix
@@ -32,7 +33,9 @@ FAULTS = (
     "QEMU of the target killed at 50%",
     "disk of the target full",
     "disk moved on its host: full",
-    "QEMU of the target killed in post-copy",
+    "QEMU of the source killed at 50%",
+    "QEMU of the source killed in post-copy",
+    "QEMU of the target killed at the end of post-copy",
     "no port left",
 )
 
@@ -65,7 +68,8 @@ def test_a_copied_disk_stays_as_small_as_it_was(plain: Lab) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_costs_no_guest(plain: Lab, name: str) -> None:
+def test_a_fault_costs_no_guest(plain: Lab, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libvirt_kvm, "SETTLE_S", 8.0)
     for host in plain.state.hosts:
         plain.line(host, rate_mbit_s=1000.0, rtt_ms=0.0)
     row = faults.play(plain, next(known for known in faults.SCENARIOS if known.startswith(name)))
