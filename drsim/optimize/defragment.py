@@ -6,12 +6,17 @@ import numpy as np
 
 from drsim import check
 from drsim.inventory import Inventory, Vm
+from drsim.optimize.awaited import make_room
 from drsim.optimize.clock import Budget
 from drsim.optimize.problem import Bools, Floats, Ints
 from drsim.optimize.state import SLACK, State
 from drsim.placement import Placement
 from drsim.policy import Objective, Policy
 from drsim.resources import needs, resources
+
+SLIVER = 0.01
+"""This share of the room that there is in all is not sought by rearranging everything: guests do not fill hosts to the
+last part of a core, and the last rooms cost as many moves as all others."""
 
 
 def flavour(inventory: Inventory, objective: Objective) -> Vm | None:
@@ -37,9 +42,14 @@ def lost_slots(inventory: Inventory, policy: Policy, objective: Objective, place
     room = np.array([check.rooms(host, policy, kinds) for host in hosts]).reshape(-1, len(kinds))
     free = room - np.array([used[host.name] for host in hosts]).reshape(-1, len(kinds))
     need = np.array(needs(one, kinds))
-    whole = _slots(np.maximum(free, 0.0).sum(axis=0)[None], need).sum()
-    most = min(whole, _slots(room, need).sum())
+    most = _most(room, free, need)
     return float(most - min(_slots(free, need).sum(), most))
+
+
+def _most(room: Floats, free: Floats, need: Floats) -> int:
+    """Return how many there would be room for if all that is free lay together, or all hosts were empty."""
+    whole = _slots(np.maximum(free, 0.0).sum(axis=0)[None], need).sum()
+    return int(min(whole, _slots(room, need).sum()))
 
 
 def _slots(free: Floats, need: Floats) -> Ints:
@@ -49,11 +59,11 @@ def _slots(free: Floats, need: Floats) -> Ints:
     return slots.astype(np.int64)
 
 
-def defragment(state: State, one: Vm, budget: Budget, takes: Bools) -> None:
-    """Make room for one more guest of the flavour, again and again, in place.
+def defragment(state: State, one: Vm, budget: Budget, takes: Bools, seed: int, *, freely: bool = True) -> None:
+    """Make room for as many guests of the flavour as can be found, in place.
 
-    Each time the host that lacks the least for one more is helped: guests leave it for hosts where they take no room
-    for one away, those first that free enough alone, then the largest.
+    Hosts are opened in turn by single guests that leave: few moves. Where that ends far from what there is in all, the
+    engine rearranges everything.
 
     Parameters
     ----------
@@ -65,18 +75,48 @@ def defragment(state: State, one: Vm, budget: Budget, takes: Bools) -> None:
         Asked before each host.
     takes : array of bool, shape (H,)
         Hosts that take guests.
+    seed : int
+        Seed of the engine's search.
+    freely : bool
+        Whether as much may be moved as helps; else hosts are opened in turn only.
     """
-    kinds = state.problem.kinds
+    problem, kinds = state.problem, state.problem.kinds
     # What is asked is room on hosts; the disks of a further guest are not there yet.
     need = np.where([kind.for_disks for kind in kinds], 0.0, needs(one, kinds))
+
+    def slots(of: State) -> Ints:
+        return np.where(takes, _slots(problem.capacity - of.use, need), 0)
+
+    most = _most(problem.capacity[takes], (problem.capacity - state.use)[takes], need) if takes.any() else 0
+    start, before, wanted = state.copy(), slots(state), int((1.0 - SLIVER) * most)
+    _open_in_turn(state, need, budget, takes)
+    if not freely or slots(state).sum() >= wanted or budget.out():
+        return
+    other = make_room(start, need, before, wanted, budget, seed, takes)
+    if slots(other).sum() < wanted:
+        _open_in_turn(other, need, budget, takes)
+    if slots(other).sum() > slots(state).sum():
+        state.place, state.use, state.count = other.place, other.use, other.count
+
+
+def _open_in_turn(state: State, need: Floats, budget: Budget, takes: Bools) -> None:
+    """Make room for one more, again and again, in place.
+
+    Each time the host that lacks the least for one more is helped: guests leave it for hosts where they take no room
+    for one away, those first that free enough alone, then the largest. A host that could not be helped is not tried
+    again: what the others leave is less each time.
+    """
+    stuck = ~takes
     while not budget.out():
         free = state.problem.capacity - state.use
         lack = np.maximum((_slots(free, need) + 1)[:, None] * need - free, 0.0)
-        lack[~takes] = np.inf
-        share = (lack / np.maximum(state.problem.size, 1e-9)).max(axis=1)
+        share = np.where(stuck, np.inf, (lack / np.maximum(state.problem.size, 1e-9)).max(axis=1))
         for host in np.argsort(share, kind="stable").tolist():
-            if np.isfinite(lack[host]).all() and _opened(state, host, lack[host], need):
+            if stuck[host] or budget.out():
+                return
+            if _opened(state, host, lack[host], need):
                 break
+            stuck[host] = True
         else:
             return
 

@@ -147,7 +147,9 @@ def optimize(
         held = set() if problem.narrowed else held
         bound = float(sum(inventory.vms[vm].memory_mib for vm in stays if vm in held))
     elif objective.goal == "defragment" and (one := flavour(inventory, objective)) is not None:
-        defragment(then, one, budget, np.array([host.takes_guests for host in inventory.hosts], dtype=np.bool_))
+        takes = np.array([host.takes_guests for host in inventory.hosts], dtype=np.bool_)
+        limited = most is not None or policy.limits.max_gib is not None
+        defragment(then, one, budget, takes, seed, freely=not limited)
     elif objective.goal == "spread":
         please(then)
     notes = list(verdict.notes)

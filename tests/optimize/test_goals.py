@@ -16,7 +16,7 @@ from drsim.inventory import Datastore, Device, Disk, Vm
 from drsim.optimize import optimize, score
 from drsim.placement import Placement
 from drsim.planner import make_plan
-from drsim.policy import Apart, Objective, Policy, RunOn
+from drsim.policy import Apart, Limits, Objective, Policy, RunOn
 from drsim.synthetic import cluster
 from tests.rules.estates import estate
 
@@ -133,6 +133,21 @@ def test_room_for_the_largest_is_made_by_little() -> None:
     assert {move.vm for move in plan.moves} <= {"v2", "v4", "v6"}
     assert "frees room in one piece" in plan.moves[0].reason
     assert make_plan(inventory, Policy(), Objective(goal="defragment", like="v2")).moves == ()
+
+
+def test_where_single_guests_open_no_further_host_everything_is_rearranged() -> None:
+    inventory = cluster(100, 2000, 3, fill=0.7)
+    like = next(vm.name for vm in inventory.vms if vm.memory_mib == 32768)
+    wish = Objective(goal="defragment", like=like)
+    free = optimize(inventory, Policy(), wish, time_limit_s=20.0, seed=1)
+    in_turn = optimize(inventory, Policy(limits=Limits(max_moves=2000)), wish, time_limit_s=20.0, seed=1)
+    most = 414  # what lies free on all hosts together, counted in such guests
+    assert free.before.objective == in_turn.before.objective == 76
+    assert 0.03 * most < in_turn.after.objective < 76
+    assert free.after.objective <= 0.015 * most
+    known = {violation.subject for violation in check.violations(inventory, Policy())}
+    assert {violation.subject for violation in check.violations(inventory, Policy(), free.placement)} <= known
+    assert optimize(inventory, Policy(), wish, time_limit_s=20.0, seed=1).placement == free.placement
 
 
 @settings(max_examples=80, deadline=None)
