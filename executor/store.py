@@ -25,6 +25,7 @@ from executor.audit import Record, seal
 from executor.hypervisor.base import Outcome
 from executor.lease import Holder
 from executor.lifecycle import RUN_STEPS, MoveState, RunState, may_step
+from executor.secret import masked
 
 Clock = Callable[[], datetime]
 
@@ -157,8 +158,7 @@ class Store:
 
     def __init__(self, url: str, *, clock: Clock = utc_now) -> None:
         self._clock = clock
-        with _told(url):
-            self.url = make_url(url).render_as_string(hide_password=True)
+        self.url = masked(url)
         with _told(self.url):
             self._engine = _engine(url)
             _tables.create_all(self._engine)

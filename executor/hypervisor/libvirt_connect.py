@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from drsim.errors import HypervisorError
 from executor.hypervisor.libvirt_bounded import Failed, run_bounded
+from executor.secret import SECRET_WORDS
 
 KEEPALIVE_S, KEEPALIVE_COUNT = 5, 3
 """A peer that is silent for about 5 * (3 + 1) s is taken for dead; libvirtd's own default is 5 * (5 + 1) s."""
@@ -24,8 +25,6 @@ EVENTS, END_S = "drsim libvirt events", 2.0
 
 AGREEING = 3
 """How many tries at a round trip must agree before it is believed."""
-
-_SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token")
 
 
 @functools.cache
@@ -86,7 +85,7 @@ def check_uri(uri: str) -> str:
     try:
         parts = urlsplit(uri)
         secret = parts.password is not None or any(
-            word in key.lower() for key, _ in parse_qsl(parts.query, keep_blank_values=True) for word in _SECRET_WORDS
+            word in key.lower() for key, _ in parse_qsl(parts.query, keep_blank_values=True) for word in SECRET_WORDS
         )
     except ValueError:
         raise HypervisorError("A libvirt URI cannot be read. Write it as 'qemu+ssh://user@host/system'.") from None

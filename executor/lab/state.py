@@ -108,8 +108,11 @@ def load_state(name: str) -> LabState:
     try:
         state: LabState = _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        known = ", ".join(lab_names()) or "none"
-        raise LabError(f"There is no lab '{name}' (up: {known}). Bring it up: drsim lab up --name {name}") from error
+        known = lab_names()
+        other = f"Name the one you mean, e.g. --name {known[0]}, or bring it up" if known else "Bring it up"
+        raise LabError(
+            f"There is no lab '{name}' (up: {', '.join(known) or 'none'}). {other}: drsim lab up --name {name}"
+        ) from error
     except ValueError as error:
         raise LabError(
             f"{path} cannot be read. Take the lab down and up again: drsim lab down --name {name}"
