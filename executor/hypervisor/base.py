@@ -398,8 +398,13 @@ def _advice(move: Move, running: list[str], idle: list[Sighting]) -> str:
         )
     if len(running) == 1:
         return f"{_HANDS_OFF} Somebody else moved it there; make a new plan."
+    if idle and all(s.state == "incoming" for s in idle):
+        return (
+            f"{_HANDS_OFF} No copy runs; that on {idle[0].host} was still coming in and lacks memory: never resume it, "
+            "libvirt there removes it. Start the guest anew by hand once it is certain that it runs nowhere."
+        )
     if idle:
-        places = " or ".join(s.host for s in idle)
+        places = " or ".join(s.host for s in idle if s.state != "incoming")
         return (
             f"{_HANDS_OFF} No copy runs: look at {places}, resume the one copy that holds the guest's memory (the "
             "source before the switchover, the target after it), then resume the run."

@@ -54,6 +54,19 @@ def test_judgement(whereabouts: Whereabouts, status: str) -> None:
     assert ("keeps its hands off" in verdict.text) == (status == "unknown")
 
 
+@pytest.mark.parametrize(
+    ("whereabouts", "says"),
+    [
+        (seen("h2 incoming"), "never resume it"),
+        (seen("h1 paused", "h2 incoming"), "look at h1, resume"),
+        (seen("h1 paused"), "look at h1, resume"),
+        (seen(), "No copy runs: look into QEMU's log"),
+    ],
+)
+def test_a_copy_that_was_still_coming_in_is_never_to_be_resumed(whereabouts: Whereabouts, says: str) -> None:
+    assert says in judge(MOVE, whereabouts).text
+
+
 states = st.sampled_from(["running", "paused", "incoming", "stopped", "unknown"])
 hosts = ["h1", "h2", "h3"]
 
