@@ -112,7 +112,15 @@ def collect(
     shared: Annotated[list[str] | None, typer.Option(help="Folder that is the same on all hosts.")] = None,
     network: Annotated[list[str] | None, typer.Option(help="Bridge that all hosts have.")] = None,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds over which use is measured.")] = 1.0,
-    measure_dirty: Annotated[bool, typer.Option(help="Measure dirty rates, where no profile is declared.")] = False,
+    measure_dirty: Annotated[
+        bool, typer.Option("--measure-dirty", help="Measure dirty rates, where no profile is declared.")
+    ] = False,
+    dirty_mode: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure them by page-sampling, dirty-bitmap (KVM), dirty-ring (guests that have one), or auto."
+        ),
+    ] = None,
     measure_lines: Annotated[
         bool, typer.Option(help="Measure round-trip time and rate between hosts; fills each line for two seconds.")
     ] = False,
@@ -123,7 +131,12 @@ def collect(
     from executor.collect import collect as read
     from executor.collect import collect_estate
     from executor.estate import read_hosts_file
+    from executor.hypervisor.libvirt_dirty import DIRTY_MODES
 
+    wanted = dirty_mode or ("auto" if measure_dirty else None)
+    how = next((each for each in DIRTY_MODES if each == wanted), None)
+    if wanted and how is None:
+        raise DrsimError(f"--dirty-mode {wanted}: expected one of {', '.join(DIRTY_MODES)}.")
     if measure_lines and not hosts_file:
         raise DrsimError("--measure-lines needs --hosts-file: it says which sites there are and how to reach a shell.")
     if bool(uris) == bool(hosts_file):
@@ -135,7 +148,7 @@ def collect(
             clock=_now,
             name=name,
             interval_s=interval,
-            measure_dirty=measure_dirty,
+            measure_dirty=how,
             measure_lines=measure_lines,
         )
     else:
@@ -147,7 +160,7 @@ def collect(
             shared_paths=shared or [],
             networks=network or [],
             interval_s=interval,
-            measure_dirty=measure_dirty,
+            measure_dirty=how,
         )
     for remark in result.remarks:
         sys.stderr.write(f"Note: {visible(remark)}\n")

@@ -15,6 +15,7 @@ from executor.hypervisor.base import Line
 from executor.hypervisor.libvirt_bounded import run_bounded
 from executor.hypervisor.libvirt_connect import check_uri, load_libvirt
 from executor.hypervisor.libvirt_cpu import CpuMap
+from executor.hypervisor.libvirt_dirty import DirtyMode
 from executor.hypervisor.libvirt_read import read_host
 from executor.lines import measure, with_lines
 from executor.merge import merge
@@ -58,7 +59,7 @@ def collect(
     interval_s: float = 1.0,
     timeout_s: float = 20.0,
     max_parallel: int = AT_ONCE,
-    measure_dirty: bool = False,
+    measure_dirty: DirtyMode | None = None,
     allow_host_cpu: bool = False,
     previous: Inventory | None = None,
 ) -> Collected:
@@ -85,7 +86,7 @@ def collect(
         Time for each host to answer, besides the interval, seconds.
     max_parallel : int
         Hosts read at once.
-    measure_dirty, allow_host_cpu : bool
+    measure_dirty, allow_host_cpu
         See `executor.hypervisor.libvirt_read.read_host`.
     previous : Inventory or None
         What was known before: hosts that do not answer, and their guests, are carried over from it.
@@ -128,7 +129,7 @@ def collect_estate(
     interval_s: float = 1.0,
     timeout_s: float = 20.0,
     max_parallel: int = AT_ONCE,
-    measure_dirty: bool = False,
+    measure_dirty: DirtyMode | None = None,
     allow_host_cpu: bool = False,
     previous: Inventory | None = None,
     measure_lines: bool = False,

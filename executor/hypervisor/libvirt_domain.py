@@ -110,6 +110,8 @@ class DomainConfig:
         UUID; name; ``kvm``, ``qemu``, ...
     memory_mib, vcpus : int
         Configured memory, MiB, rounded up; virtual CPUs that are switched on.
+    dirty_ring : bool
+        Whether KVM notes each page that it writes in a ring.
     huge_pages : bool
         Whether its memory stands in huge pages, which the resident size of its process does not count.
     cpu : CpuText or None
@@ -132,6 +134,7 @@ class DomainConfig:
     memory_mib: int
     vcpus: int
     huge_pages: bool = False
+    dirty_ring: bool = False
     cpu: CpuText | None = None
     disks: tuple[DiskConfig, ...] = ()
     nics: tuple[NicConfig, ...] = ()
@@ -176,6 +179,7 @@ def parse_domain(text: str, *, place: str, allow_host_cpu: bool = False) -> Doma
         memory_mib=_memory_mib(root, place),
         vcpus=_vcpus(root, place),
         huge_pages=root.find("memoryBacking/hugepages") is not None,
+        dirty_ring=root.find("features/kvm/dirty-ring[@state='on']") is not None,
         cpu=CpuText.of(root.find("cpu")),
         disks=tuple(_disks(root)),
         nics=tuple(_nic(element) for element in root.iterfind("devices/interface")),

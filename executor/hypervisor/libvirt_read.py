@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from drsim.errors import DataError
 from drsim.inventory import Arrival, PageClass, VmState
 from drsim.units import MIB
-from executor.hypervisor.libvirt_connect import load_libvirt, message, open_connection
+from executor.hypervisor.libvirt_connect import load_libvirt, open_connection
 from executor.hypervisor.libvirt_devices import (
     NodeDevice,
     guest_devices,
@@ -18,6 +17,8 @@ from executor.hypervisor.libvirt_devices import (
     open_cards,
     parse_node_device,
 )
+from executor.hypervisor.libvirt_dirty import DirtyMode
+from executor.hypervisor.libvirt_dirty import measure_dirty as measure
 from executor.hypervisor.libvirt_domain import DomainConfig, parse_domain
 from executor.hypervisor.libvirt_host import (
     DiskReading,
@@ -30,9 +31,6 @@ from executor.hypervisor.libvirt_host import (
     parse_pool,
 )
 
-DIRTY_PERIOD_S = 1
-"""Period of one dirty-rate measurement, seconds; libvirt takes whole seconds from 1 to 60."""
-
 DEVICES_S = 5.0
 """Time for a host to describe its devices, seconds: each is a question of its own, and a large host has hundreds."""
 
@@ -40,7 +38,12 @@ T = TypeVar("T")
 
 
 def read_host(
-    uri: str, *, interval_s: float, timeout_s: float, measure_dirty: bool = False, allow_host_cpu: bool = False
+    uri: str,
+    *,
+    interval_s: float,
+    timeout_s: float,
+    measure_dirty: DirtyMode | None = None,
+    allow_host_cpu: bool = False,
 ) -> HostReading:
     """Read one host.
 
@@ -52,9 +55,8 @@ def read_host(
         Seconds between the two looks at counters from which rates are computed.
     timeout_s : float
         Time for the host to let us in, seconds.
-    measure_dirty : bool
-        Whether to let QEMU sample the dirty rate of running guests that declare none. Page sampling over-reports
-        guests that run without KVM (10 MiB/s were reported as 52 under TCG).
+    measure_dirty : DirtyMode or None
+        How to let QEMU measure the dirty rate of running guests that declare none; None: not at all.
     allow_host_cpu : bool
         See `parse_domain`.
 
@@ -161,7 +163,7 @@ class _Reader:
         self._place = uri
         self._remarks: list[str] = []
 
-    def host(self, interval_s: float, measure_dirty: bool, allow_host_cpu: bool) -> HostReading:
+    def host(self, interval_s: float, measure_dirty: DirtyMode | None, allow_host_cpu: bool) -> HostReading:
         connection = self._connection
         capabilities = parse_capabilities(connection.getCapabilities(), place=self._place)
         memory, used = host_memory_mib(connection)
@@ -169,7 +171,11 @@ class _Reader:
         before, started = self._bulk(), time.monotonic()
         configs = self._configs(allow_host_cpu)
         devices = self._devices()
-        dirty = self._dirty(configs) if measure_dirty else {}
+        dirty: Mapping[str, tuple[PageClass, ...]] = {}
+        if measure_dirty:
+            dirty = measure(
+                connection, configs, measure_dirty, lambda text: self._remarks.append(f"{self._place}: {text}")
+            )
         time.sleep(max(0.0, interval_s - (time.monotonic() - started)))
         after, cpu_after = self._bulk(), self._try(lambda: connection.getCPUStats(-1))
         seconds = time.monotonic() - started
@@ -229,7 +235,7 @@ class _Reader:
         before: dict[str, Any],
         after: dict[str, Any],
         seconds: float,
-        dirty: dict[str, tuple[PageClass, ...]],
+        dirty: Mapping[str, tuple[PageClass, ...]],
         devices: list[NodeDevice],
     ) -> GuestReading:
         state, incoming, _ = self._try(lambda: domain_state(domain)) or ("unknown", False, False)
@@ -328,48 +334,3 @@ class _Reader:
             if text is not None:
                 found.append(parse_network(text, place=self._place))
         return tuple(sorted(found, key=lambda network: network.name))
-
-    def _dirty(self, configs: list[tuple[Any, DomainConfig]]) -> dict[str, tuple[PageClass, ...]]:
-        """Let QEMU sample the dirty rate of the running guests that declare none, all at once."""
-        lv = self._libvirt
-        asked = []
-        for domain, config in configs:
-            if config.dirty:
-                continue
-            try:
-                domain.startDirtyRateCalc(DIRTY_PERIOD_S, lv.VIR_DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING)
-            except lv.libvirtError as error:
-                if self._try(domain.isActive):
-                    self._remarks.append(
-                        f"{self._place}: domain '{config.name}': dirty rate not measured: {message(error)}"
-                    )
-            else:
-                asked.append((domain, config))
-        if asked:
-            time.sleep(DIRTY_PERIOD_S + 0.5)
-        found = {}
-        for domain, config in asked:
-            rows = self._try(
-                lambda domain=domain: self._connection.domainListGetStats(  # type: ignore[misc]
-                    [domain], lv.VIR_DOMAIN_STATS_DIRTYRATE
-                )
-            )
-            stats = rows[0][1] if rows else {}
-            if stats.get("dirtyrate.calc_status") == lv.VIR_DOMAIN_DIRTYRATE_MEASURED:
-                found[config.uuid] = page_class(
-                    float(stats.get("dirtyrate.megabytes_per_second", 0)), float(config.memory_mib)
-                )
-            else:
-                self._remarks.append(f"{self._place}: domain '{config.name}': QEMU did not finish the dirty rate.")
-        return found
-
-
-def page_class(unique_mib: float, memory_mib: float) -> tuple[PageClass, ...]:
-    """Return the page class that dirties `unique_mib` unique MiB of `memory_mib` in one measurement period.
-
-    Inverse of ``U(t) = size * (1 - exp(-rate * t / size))``, the curve of `PageClass`, with all memory as the size:
-    one measurement tells a rate, not the size of the working set.
-    """
-    share = min(unique_mib / memory_mib, 0.999)
-    rate = -memory_mib * math.log1p(-share) / DIRTY_PERIOD_S
-    return (PageClass(size_mib=memory_mib, dirty_rate_mib_s=rate),)

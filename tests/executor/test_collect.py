@@ -20,6 +20,7 @@ from executor.collect import collect, collect_estate
 from executor.estate import DeclaredHost, Estate
 from executor.hypervisor.libvirt_bounded import Failed, run_bounded
 from executor.hypervisor.libvirt_connect import check_uri
+from executor.hypervisor.libvirt_dirty import page_class
 from executor.hypervisor.libvirt_domain import DiskConfig, DomainConfig, NicConfig
 from executor.hypervisor.libvirt_host import (
     Capabilities,
@@ -29,7 +30,6 @@ from executor.hypervisor.libvirt_host import (
     NetworkReading,
     PoolReading,
 )
-from executor.hypervisor.libvirt_read import page_class
 from executor.merge import merge
 
 

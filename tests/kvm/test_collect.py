@@ -69,7 +69,7 @@ def test_the_labs_hosts_file_and_a_host_that_is_dead(lab: Lab) -> None:
 
 
 def test_a_dirty_rate_is_measured_where_none_is_declared(lab: Lab) -> None:
-    found = collect(lab.uris(), clock=now, interval_s=0.1, measure_dirty=True)
+    found = collect(lab.uris(), clock=now, interval_s=0.1, measure_dirty="auto")
     idle, busy = (found.inventory.vm_by_name[name] for name in ("idle", "busy"))
     assert len(idle.dirty) == 1
     assert idle.dirty[0].size_mib == idle.memory_mib
