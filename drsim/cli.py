@@ -112,9 +112,12 @@ def plan(
     inventory: InventoryArgument,
     policy: PolicyArgument = None,
     objective: Annotated[
-        str, typer.Option(help="balance, evacuate, consolidate, repair, place, spread, defragment.")
+        str, typer.Option(help="balance, evacuate, consolidate, repair, place, spread, defragment, storage.")
     ] = "balance",
     host: Annotated[list[str] | None, typer.Option(help="Host to evacuate; repeat for more.")] = None,
+    datastore: Annotated[
+        list[str] | None, typer.Option(help="evacuate: datastore that disks leave, their guests stay; repeat for more.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the plan here.")] = None,
     new: Annotated[
         Path | None, typer.Option(help="place: inventory file with the new guests, that have no host yet.")
@@ -123,11 +126,19 @@ def plan(
         str | None, typer.Option(help="defragment: guest that room is made for another of; the largest by default.")
     ] = None,
     max_moves: Annotated[int | None, typer.Option(min=0, help="Moves at most, whatever the policy allows.")] = None,
-    max_gib: Annotated[float | None, typer.Option(min=0, help="GiB of memory moved at most.")] = None,
+    max_gib: Annotated[float | None, typer.Option(min=0, help="GiB of memory, or of disks, moved at most.")] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Minutes that the plan may take at most.")] = None,
     threshold: Annotated[
         int | None,
         typer.Option(min=1, max=5, help="balance: from 1, mend only what must hold, to 5, as even as can be."),
+    ] = None,
+    most_full: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="storage: share of a datastore in use from which disks leave it; 0.8."),
+    ] = None,
+    most_written: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="storage: the same of what it can be written to at once; 0.8."),
     ] = None,
     demand: Annotated[
         Path | None, typer.Option(help="Demand of guests over time (time_s, vm, cpu_cores): plan for the day ahead.")
@@ -189,9 +200,20 @@ def plan(
         estate = _foreseen(estate, demand, quantile, parts, forecast)
     if storage_only != bool(vm and to) or (disk and not storage_only):
         raise DrsimError("--storage-only needs --vm GUEST and --to DATASTORE, which with --disk belong to it alone.")
-    wish = parse_objective(objective, host or [], aim=aim, horizon_h=horizon, threshold=threshold, like=like)
-    if start and storage_only:
-        raise DrsimError("--start belongs to moves of guests; disks are moved with --storage-only while 'apply' may.")
+    wish = parse_objective(
+        objective,
+        host or [],
+        datastores=datastore or [],
+        aim=aim,
+        horizon_h=horizon,
+        threshold=threshold,
+        like=like,
+        most_full=most_full,
+        most_written=most_written,
+    )
+    of_disks = storage_only or wish.of_disks
+    if start and of_disks:
+        raise DrsimError("--start belongs to moves of guests; disks are moved while 'apply' may.")
     wish = replace(wish, start_at=start)
     if (objective == "place") != (new is not None):
         raise DrsimError("--objective place and --new FILE belong together.")
@@ -223,7 +245,7 @@ def plan(
     else:
         console().print(plan_view(made, all_moves=all_moves))
         if out and made.applyable:
-            played = "" if storage_only else f"drsim simulate {out}; "
+            played = "" if of_disks else f"drsim simulate {out}; "
             console().print(f"Written to {out}. Next: {played}drsim apply {out}")
     raise typer.Exit(PROPOSED if made.moves or made.starts else NOTHING_TO_DO)
 
@@ -245,6 +267,9 @@ def parse_objective(
     horizon_h: float | None = None,
     threshold: int | None = None,
     like: str | None = None,
+    datastores: Sequence[str] = (),
+    most_full: float | None = None,
+    most_written: float | None = None,
 ) -> Any:
     """Compose an objective from its spelling on the command line.
 
@@ -255,14 +280,16 @@ def parse_objective(
     """
     from typing import get_args
 
-    from drsim.policy import Goal, Objective
+    from drsim.policy import MOST_USED, Goal, Objective
 
     goals = get_args(Goal)
     if goal not in goals:
         raise DrsimError(f"--objective '{goal}': expected one of {', '.join(goals)}.")
-    if (goal == "evacuate") != bool(hosts):
+    if datastores and (goal != "evacuate" or hosts):
+        raise DrsimError("--datastore belongs to --objective evacuate, and not together with --host. Make two plans.")
+    if (goal == "evacuate") != bool(hosts or datastores):
         raise DrsimError(
-            "--objective evacuate needs --host HOST, once for each host to evacuate."
+            "--objective evacuate needs --host HOST, once for each host to evacuate, or --datastore NAME."
             if goal == "evacuate"
             else f"--host belongs to --objective evacuate; '{goal}' takes none. Drop it."
         )
@@ -270,6 +297,8 @@ def parse_objective(
         raise DrsimError(f"--aim, --threshold and --horizon belong to --objective balance, not to '{goal}'. Drop them.")
     if goal != "defragment" and like is not None:
         raise DrsimError(f"--like belongs to --objective defragment; '{goal}' does not take it. Drop it.")
+    if goal != "storage" and not (most_full is None and most_written is None):
+        raise DrsimError(f"--most-full and --most-written belong to --objective storage, not to '{goal}'. Drop them.")
     horizon_s = None if horizon_h is None else horizon_h * 3600.0
     return Objective(
         goal=goal,  # type: ignore[arg-type]
@@ -278,6 +307,9 @@ def parse_objective(
         threshold=threshold,
         like=like,
         horizon_s=horizon_s,
+        datastores=tuple(datastores),
+        most_full=MOST_USED if most_full is None else most_full,
+        most_written=MOST_USED if most_written is None else most_written,
     )
 
 

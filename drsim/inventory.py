@@ -177,6 +177,11 @@ class Disk:
     write_rate_mib_s: Annotated[float, Ge(0), About("Measured write rate of the guest.", "MiB/s")] = 0.0
     path: Annotated[str | None, About("File or volume.")] = None
 
+    @property
+    def data_mib(self) -> float:
+        """Data that a copy has to carry and that takes space: measured, or all of it when nobody measured."""
+        return self.size_mib if self.used_mib is None else min(self.used_mib, self.size_mib)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmNic:

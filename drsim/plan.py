@@ -148,6 +148,11 @@ class Plan:
         return max(0.0, self.after.objective - self.lower_bound) / max(abs(self.after.objective), 1e-9)
 
     @property
+    def disks_only(self) -> bool:
+        """Whether there are moves, and all of disks: nothing is sent between hosts, and nobody stands still."""
+        return bool(self.moves) and all(move.storage_only for move in self.moves)
+
+    @property
     def waves(self) -> tuple[tuple[Move, ...], ...]:
         """Moves by wave."""
         found: list[list[Move]] = [[] for _ in range(max((move.wave for move in self.moves), default=0))]

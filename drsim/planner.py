@@ -8,6 +8,7 @@ from datetime import datetime
 
 from drsim import check
 from drsim.arrive import awaiting, starts
+from drsim.datastores import plan_datastores
 from drsim.errors import InventoryError, PolicyError, Problem
 from drsim.inventory import Inventory, Vm
 from drsim.migration import DEFAULT, Calibration, Parameters
@@ -91,6 +92,9 @@ def make_plan(
     estate = awaiting(inventory, policy, objective)
     if problems := (*check.policy_problems(policy, estate), *_unknown(objective, inventory)):
         raise PolicyError(*problems)
+
+    if objective.of_disks:
+        return plan_datastores(inventory, policy, objective, time_limit_s=time_limit_s, seed=seed)
 
     if policy.limits.max_minutes is not None:
 
@@ -202,16 +206,22 @@ def _takes_disks(stores: Stores, inventory: Inventory, vm: str, host: str) -> bo
 
 def _unknown(objective: Objective, inventory: Inventory) -> Iterator[Problem]:
     """List what an objective names and the inventory does not know."""
-    for field, names, known in (
-        ("hosts", objective.hosts, inventory.host_by_name),
-        ("like", (objective.like,) if objective.like else (), inventory.vm_by_name),
+    for field, what, names, known in (
+        ("hosts", "host", objective.hosts, inventory.host_by_name),
+        ("datastores", "datastore", objective.datastores, inventory.datastore_by_name),
+        ("like", "guest", (objective.like,) if objective.like else (), inventory.vm_by_name),
     ):
         for name in names:
             if name not in known:
-                what = "host" if field == "hosts" else "guest"
                 expected = f"there is no {what} '{name}' in inventory '{inventory.name}'."
                 remedy = f"Name one of {', '.join(list(known)[:6])}, ..."
                 yield Problem(place="objective", field=field, expected=expected, remedy=remedy)
+    if objective.datastores and (objective.goal != "evacuate" or objective.hosts):
+        expected = "datastores are evacuated, and not together with hosts."
+        yield Problem(place="objective", field="datastores", expected=expected, remedy="Make two plans, or drop them.")
+    if objective.start_at is not None and objective.of_disks:
+        expected = "disks are moved while 'apply' may, whenever that is."
+        yield Problem(place="objective", field="start_at", expected=expected, remedy="Drop it.")
     if objective.start_at is not None:
         try:
             instant(objective.start_at)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from drsim.inventory import HostBridge, Name, Vm
+from drsim.inventory import HostBridge, Inventory, Name, Vm
 from drsim.rules import Apart as Apart
 from drsim.rules import Area as Area
 from drsim.rules import Licence as Licence
@@ -38,10 +38,13 @@ FORMAT_VERSION = 1
 
 Rung = Literal["auto_converge", "hybrid"]
 Overlay = Literal["none", "vxlan"]
-Goal = Literal["balance", "evacuate", "consolidate", "repair", "place", "spread", "defragment"]
+Goal = Literal["balance", "evacuate", "consolidate", "repair", "place", "spread", "defragment", "storage"]
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+MOST_USED = 0.8
+"""Share of a datastore's space, or of what it can be written to at once, from which disks leave it by default."""
 
 THRESHOLDS = {1: math.inf, 2: 1.5, 3: 1.25, 4: 1.1}
 """Load over mean load from which a host is relieved, by how willing balancing is; 5 stands for as even as can be."""
@@ -57,7 +60,11 @@ class Limits:
     moves_per_link: Annotated[int, Ge(1), About("Migrations that one link carries at once.")] = 4
     moves_at_once: Annotated[int, Ge(1), About("Migrations under way at once in all.")] = 16
     max_moves: Annotated[int | None, Ge(0), About("Most moves that a plan may hold.")] = None
-    max_gib: Annotated[float | None, Ge(0), About("Most memory in use that a plan may move.", "GiB")] = None
+    max_gib: Annotated[
+        float | None,
+        Ge(0),
+        About("Most that a plan may move: memory in use of guests, or disks without guests.", "GiB"),
+    ] = None
     max_minutes: Annotated[float | None, Gt(0), About("Longest time that a plan may take, as predicted.", "min")] = None
     max_downtime_ms: Annotated[float, Gt(0), About("Longest standstill of a guest that names none.", "ms")] = 300.0
     bandwidth_mbit_s: Annotated[float | None, Gt(0), About("Cap of one migration.", "Mbit/s")] = None
@@ -116,8 +123,17 @@ class Wire:
 class Objective:
     """What to reach."""
 
-    goal: Annotated[Goal, About("balance, evacuate, consolidate, repair, place, spread or defragment.")] = "balance"
+    goal: Annotated[Goal, About("balance, evacuate, consolidate, repair, place, spread, defragment or storage.")] = (
+        "balance"
+    )
     hosts: Annotated[tuple[str, ...], About("Hosts to evacuate.")] = ()
+    datastores: Annotated[tuple[str, ...], About("Datastores to evacuate, instead of hosts; guests stay.")] = ()
+    most_full: Annotated[
+        float, Ge(0), Le(1), About("storage: share of a datastore's space in use from which disks leave it.")
+    ] = MOST_USED
+    most_written: Annotated[
+        float, Ge(0), Le(1), About("storage: share of what a datastore can be written to from which disks leave it.")
+    ] = MOST_USED
     aim: Annotated[
         float | None, Ge(1), About("balance: load over mean load that no host need be below; by default near the best.")
     ] = None
@@ -141,6 +157,11 @@ class Objective:
     ] = None
 
     @property
+    def of_disks(self) -> bool:
+        """Whether disks are moved, and no guests."""
+        return self.goal == "storage" or bool(self.datastores)
+
+    @property
     def load_to_reach(self) -> float | None:
         """Load over mean load that no host need be below: `aim`, or what `threshold` stands for."""
         return THRESHOLDS.get(self.threshold or 0) if self.aim is None else self.aim
@@ -162,3 +183,11 @@ class Policy:
         """Rules that must hold and say for one guest, whatever the others do, where it may be."""
         rules = (rule for rule in self.rules if rule.strength == "must")
         return tuple(rule for rule in rules if isinstance(rule, Pin | RunOn | NotOn))
+
+
+def wished_stores(policy: Policy, vm: Vm, host: str, inventory: Inventory) -> tuple[str, ...]:
+    """Return the datastores that a policy names for the disks of a guest, as far as a host mounts them, in order."""
+    names = {"*", vm.name, *(f"tag:{tag}" for tag in vm.tags)}
+    wish = next((wish for wish in policy.storing if not names.isdisjoint(wish.vms)), None)
+    stores = inventory.datastore_by_name
+    return () if wish is None else tuple(name for name in wish.datastores if host in stores[name].hosts)

@@ -17,7 +17,7 @@ from rich.text import Text
 from drsim.check import Violation
 from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
-from drsim.report.text import duration, milliseconds, score_text, size, visible, wish
+from drsim.report.text import carried, duration, milliseconds, score_text, size, visible, wish
 from drsim.simulate import Replications, Simulation
 
 if TYPE_CHECKING:
@@ -79,11 +79,10 @@ def _verdict(plan: Plan) -> RenderableType:
         proof = "proven optimal" if plan.status == "optimal" else f"gap {plan.gap:.1%}"
         grid.add_row("lower bound", f"{plan.lower_bound:.4g}, {proof}")
     if plan.moves:
-        predictions = [move.prediction for move in plan.moves if move.prediction]
-        sent = sum(p.sent_mib for p in predictions)
-        worst = max((p.downtime_ms for p in predictions), default=0.0)
-        grid.add_row("moves", f"{len(plan.moves)} in {len(plan.waves)} waves, {size(sent)} over the network")
-        grid.add_row("takes", f"{duration(plan.makespan_s)}; longest standstill of a guest {milliseconds(worst)}")
+        worst = max((move.prediction.downtime_ms for move in plan.moves if move.prediction), default=0.0)
+        grid.add_row("moves", f"{len(plan.moves)} in {len(plan.waves)} waves, {carried(plan)}")
+        if not plan.disks_only:
+            grid.add_row("takes", f"{duration(plan.makespan_s)}; longest standstill of a guest {milliseconds(worst)}")
     flags = [
         "complete" if plan.complete else "[yellow]not complete[/yellow]",
         "applyable" if plan.applyable else "nothing to do" if not plan.moves else "[red]not applyable[/red]",
@@ -193,9 +192,11 @@ def explanations_view(plan: Plan, explanations: Sequence[Explanation]) -> Render
             lines.append(f"{each.vm}: stays on {each.target}")
             lines.append(f"  {plan.inventory.vm_by_name[each.vm].unmovable_reason or 'No move of it was needed'}.")
         others = "; ".join(f"{other.host} ({score_text(other.score)})" for other in each.alternatives)
-        lines.append(f"  Elsewhere: {others or 'no other host takes it'}.")
+        nobody = "no other datastore takes them" if plan.objective.of_disks else "no other host takes it"
+        lines.append(f"  Elsewhere: {others or nobody}.")
         if each.closed:
-            lines.append("  " + "; ".join(f"{number} hosts {why}" for why, number in each.closed.items()) + ".")
+            places = "datastores" if plan.objective.of_disks else "hosts"
+            lines.append("  " + "; ".join(f"{number} {places} {why}" for why, number in each.closed.items()) + ".")
     return Text("\n".join(visible(line) for line in lines) or "The plan moves nothing.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from drsim.inventory import Datastore, Disk, Host, Inventory, Vm
 from drsim.plan import Landing, Move
@@ -18,6 +19,29 @@ def landing_in(disk: Disk, store: Datastore) -> Landing:
     """Say at which path of a datastore a disk comes to lie."""
     path = posixpath.join(store.path or "", posixpath.basename(disk.path or ""))
     return Landing(disk=disk.name, datastore=store.name, path=path)
+
+
+def landed(inventory: Inventory, moves: Iterable[Move]) -> Inventory:
+    """Return an inventory with disks where moves of disks alone put them, and what they left behind removed."""
+    places = {(move.vm, each.disk): each for move in moves if move.storage_only for each in move.landings}
+    change: dict[str, float] = defaultdict(float)
+    vms = []
+    for vm in inventory.vms:
+        disks = []
+        for disk in vm.disks:
+            if (landing := places.get((vm.name, disk.name))) is not None:
+                change[disk.datastore] -= disk.data_mib
+                change[landing.datastore] += disk.data_mib
+                disk = replace(disk, datastore=landing.datastore, path=landing.path)
+            disks.append(disk)
+        vms.append(replace(vm, disks=tuple(disks)))
+    stores = tuple(
+        store
+        if store.used_mib is None or store.name not in change
+        else replace(store, used_mib=max(0.0, store.used_mib + change[store.name]))
+        for store in inventory.datastores
+    )
+    return replace(inventory, vms=tuple(vms), datastores=stores)
 
 
 class Stores:

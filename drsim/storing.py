@@ -11,10 +11,27 @@ from drsim.inventory import Inventory
 from drsim.optimize import score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan
-from drsim.policy import Objective, Policy, select_vms
+from drsim.policy import Limits, Objective, Policy, select_vms
 from drsim.storage import landing_in
 from drsim.travel import manner_of
 from drsim.version import __version__
+
+LEFTOVERS = "What they leave behind is not removed."
+"""Said of every plan that copies disks."""
+
+
+def in_waves(moves: Sequence[Move], limits: Limits) -> tuple[Move, ...]:
+    """Name moves of disks and share them out to waves: one a host at a time, and no more at once than may be."""
+    there: list[set[str]] = []
+    found = []
+    for move in moves:
+        free = (n for n, hosts in enumerate(there) if move.source not in hosts and len(hosts) < limits.moves_at_once)
+        wave = next(free, len(there))
+        there.extend([set()] if wave == len(there) else [])
+        there[wave].add(move.source)
+        found.append(replace(move, wave=wave + 1))
+    ordered = sorted(found, key=lambda move: move.wave)
+    return tuple(replace(move, id=f"m{number:03d}") for number, move in enumerate(ordered, 1))
 
 
 def plan_storage(
@@ -56,7 +73,6 @@ def plan_storage(
         raise _refuse("vms", f"'{unknown[0]}' is no guest and no tag of one.", "Correct it.")
     moves: list[Move] = []
     needed_mib = 0.0
-    wave_of: dict[str, int] = {}
     for vm in select_vms(vms, inventory):
         wanted = [disk for disk in vm.disks if (not disks or disk.name in disks) and disk.datastore != to]
         if not wanted:
@@ -68,7 +84,6 @@ def plan_storage(
         if vm.host not in store.hosts:
             raise _refuse("datastore", f"'{vm.host}', host of '{vm.name}', does not mount '{to}'.", "Mount it there.")
         needed_mib += sum(disk.size_mib for disk in wanted)
-        wave_of[vm.host] = wave_of.get(vm.host, 0) + 1
         moves.append(
             Move(
                 id="",
@@ -76,7 +91,6 @@ def plan_storage(
                 source=vm.host,
                 target=vm.host,
                 reason=f"its disks go to {to}",
-                wave=wave_of[vm.host],
                 transfer=manner_of(vm, policy).transfer,
                 bandwidth_mbit_s=policy.limits.bandwidth_mbit_s,
                 copy_disks=tuple(disk.name for disk in wanted),
@@ -87,17 +101,16 @@ def plan_storage(
     if free_mib is not None and needed_mib > free_mib:
         raise _refuse("datastore", f"'{to}' has {free_mib:.0f} MiB free of {needed_mib:.0f} MiB needed.", "Make room.")
     paths = [landing.path for move in moves for landing in move.landings]
-    if twins := [path for path in paths if paths.count(path) > 1 and store.kind != "local"]:
+    if twins := [path for path in paths if paths.count(path) > 1]:
         raise _refuse("disks", f"two disks would become {twins[0]}.", "Move them one by one, renamed.")
     return _plan(inventory, policy, moves, to)
 
 
 def _plan(inventory: Inventory, policy: Policy, unnamed: Sequence[Move], to: str) -> Plan:
-    ordered = sorted(unnamed, key=lambda move: move.wave)
-    moves = tuple(replace(move, id=f"m{number:03d}") for number, move in enumerate(ordered, 1))
+    moves = in_waves(unnamed, policy.limits)
     wish = Objective(goal="repair")
     reached = score(inventory, policy, wish, Placement.of(inventory))
-    note = f"Disks move to {to}; every guest stays on its host. What they leave behind is not removed."
+    note = f"Disks move to {to}; every guest stays on its host. {LEFTOVERS}"
     plan = Plan(
         inventory=inventory,
         policy=policy,

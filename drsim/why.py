@@ -15,6 +15,7 @@ from drsim.planner import make_plan
 from drsim.resources import Resource, needs, resources
 from drsim.space import disk_resources
 from drsim.topology import Topology
+from drsim.why_disks import elsewhere
 
 ALTERNATIVES = 3
 """Other hosts that are told."""
@@ -30,7 +31,7 @@ class Alternative:
     Parameters
     ----------
     host : str
-        The host.
+        The host; for disks the datastore.
     score : Score
         What the plan would reach.
     """
@@ -46,7 +47,7 @@ class Explanation:
     Parameters
     ----------
     vm, source, target : str
-        The guest, where it is, and where the plan has it; the same host if the plan leaves it.
+        The guest, where it is, and where the plan has it; the same host if the plan leaves it. For disks, datastores.
     reason : str
         What its move mends; empty if it stays.
     refused : Score
@@ -89,6 +90,8 @@ def explain(plan: Plan, vm: str) -> Explanation:
     guest = plan.inventory.vm_by_name.get(vm)
     if guest is None:
         raise DrsimError(f"There is no guest '{vm}' in the plan's inventory '{plan.inventory.name}'.")
+    if plan.objective.of_disks:
+        return _of_disks(plan, guest)
     goal = plan.target
     stays = Placement({**goal, vm: guest.host})
     kept = {violation.text for violation in _violations(plan, goal)}
@@ -104,6 +107,22 @@ def explain(plan: Plan, vm: str) -> Explanation:
         breaks=broken,
         alternatives=alternatives,
         closed=closed,
+    )
+
+
+def _of_disks(plan: Plan, guest: Vm) -> Explanation:
+    """Explain where a plan of disks has those of a guest: hosts are datastores here."""
+    found = elsewhere(plan, guest)
+    moves = [move for move in plan.moves if move.vm == guest.name]
+    return Explanation(
+        vm=guest.name,
+        source=found.source,
+        target=found.target,
+        reason=moves[0].reason if moves else "",
+        refused=found.refused,
+        breaks=(),
+        alternatives=tuple(Alternative(host=name, score=then) for name, then in found.others[:ALTERNATIVES]),
+        closed={why: found.closed.count(why) for why in dict.fromkeys(found.closed)},
     )
 
 

@@ -4,6 +4,7 @@ Plain Python and never the solver: whatever an optimiser or a schedule proposes 
 A *problem* is a contradiction in the input; a *violation* is a fact that breaks a rule or a capacity.
 """
 
+from drsim.check.datastores import Use, datastore_use, left_mib, overuse
 from drsim.check.disks import disk_violations
 from drsim.check.inventory import inventory_problems, newcomer_problems
 from drsim.check.movable import unmovable, unstartable
@@ -15,14 +16,18 @@ from drsim.check.violation import SLACK, Violation
 
 __all__ = [
     "SLACK",
+    "Use",
     "Violation",
     "breakers",
+    "datastore_use",
     "disk_violations",
     "fits_nodes",
     "guests_of",
     "inventory_problems",
+    "left_mib",
     "loads",
     "newcomer_problems",
+    "overuse",
     "penalty",
     "plan_violations",
     "policy_problems",

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from drsim.check.datastores import landing_violations
 from drsim.check.movable import unlandable, unmovable, unstartable
 from drsim.check.numa import fits_nodes
 from drsim.check.placement import breakers, loads, rooms, violations
 from drsim.check.violation import SLACK, Violation
-from drsim.inventory import Inventory
+from drsim.inventory import Inventory, Vm
 from drsim.placement import Placement
 from drsim.plan import Move, Plan, Start
 from drsim.policy import Apart, select_vms
@@ -56,6 +57,7 @@ class _Replay:
                 "limit", "plan", f"{len(real)} moves are more than max_moves={limits.max_moves}.", "Move less.", 0
             )
         yield from self._sums()
+        yield from landing_violations(self._plan)
         if self._plan.objective.start_at is not None:
             times = QuietTimes(self._policy, self._inventory)
             for vm, why in times.objections(self._plan.moves, instant(self._plan.objective.start_at)).items():
@@ -138,7 +140,7 @@ class _Replay:
     def _sums(self) -> Iterator[Violation]:
         """Judge what the plan as a whole may use."""
         limits, vms = self._policy.limits, self._inventory.vm_by_name
-        gib = sum(vms[move.vm].data_mib for move in self._plan.moves if move.vm in vms) / 1024.0
+        gib = sum(_carried_mib(move, vms[move.vm]) for move in self._plan.moves if move.vm in vms) / 1024.0
         if limits.max_gib is not None and gib > limits.max_gib * (1 + SLACK):
             text = f"{gib:.4g} GiB are moved, more than max_gib={limits.max_gib:g}."
             yield self._say("limit", "plan", text, "Move less.", 0)
@@ -238,3 +240,10 @@ class _Replay:
             for index, amount in enumerate(needs(vms[move.vm], self._kinds)):
                 self._loads[move.source][index] -= amount
             self._place[move.vm] = move.target
+
+
+def _carried_mib(move: Move, vm: Vm) -> float:
+    """Return what a move counts: the memory of its guest, or its disks where they move alone."""
+    if move.storage_only:
+        return sum(disk.data_mib for disk in vm.disks if disk.name in move.copy_disks)
+    return vm.data_mib

@@ -37,8 +37,3 @@ def named_disks(vm: Vm, names: Collection[str]) -> tuple[Disk, ...]:
             )
         )
     return tuple(disk for disk in vm.disks if disk.name in names)
-
-
-def copied_mib(disk: Disk) -> float:
-    """Return the data that a full copy of the disk sends, MiB: what it holds, or all of it when nobody measured."""
-    return disk.size_mib if disk.used_mib is None else min(disk.used_mib, disk.size_mib)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from drsim.inventory import PageClass, Vm
-from drsim.migration.disks import copied_mib, named_disks
+from drsim.migration.disks import named_disks
 from drsim.migration.options import Options
 from drsim.migration.parameters import Parameters
 from drsim.units import MIB, PAGE_BYTES
@@ -100,7 +100,7 @@ def load(vm: Vm, copy_disks: Collection[str], parameters: Parameters, options: O
         memory_mib=memory,
         data_mib=data,
         classes=classes,
-        disk_mib=sum(copied_mib(disk) for disk in disks),
+        disk_mib=sum(disk.data_mib for disk in disks),
         disk_write_mib_s=sum((disk.write_rate_mib_s for disk in disks), 0.0),
         disks=len(disks),
         data_wire=data_wire,

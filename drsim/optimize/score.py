@@ -19,6 +19,7 @@ UNITS = {
     "place": "new guests without a host",
     "spread": "guests beyond an even spread of their tag",
     "defragment": "further guests that have room in all, not in one piece",
+    "storage": "per cent that a datastore is used over its threshold",
 }
 
 
@@ -41,6 +42,10 @@ def score(inventory: Inventory, policy: Policy, objective: Objective, placement:
     match objective.goal:
         case "balance":
             value = imbalance(inventory, placement)
+        case "evacuate" if objective.datastores:
+            value = check.left_mib(inventory, objective)
+        case "storage":
+            value = check.overuse(inventory, objective)
         case "evacuate":
             value = float(sum(vm.memory_mib for vm in running if placement[vm.name] in objective.hosts))
         case "consolidate":
@@ -53,7 +58,8 @@ def score(inventory: Inventory, policy: Policy, objective: Objective, placement:
             value = lost_slots(inventory, policy, objective, placement)
         case _:
             value = violations + penalty
-    return Score(violations=violations, penalty=penalty, objective=value, unit=UNITS[objective.goal])
+    unit = "MiB of disks left on the datastores" if objective.datastores else UNITS[objective.goal]
+    return Score(violations=violations, penalty=penalty, objective=value, unit=unit)
 
 
 def imbalance(inventory: Inventory, placement: Placement) -> float:

@@ -47,7 +47,7 @@ def percent(share: float, *, signed: bool = False) -> str:
 
 def wish(plan: Plan) -> str:
     """Say what was asked for: ``balance``, ``evacuate h1, h2``."""
-    return f"{plan.objective.goal} {', '.join(plan.objective.hosts)}".strip()
+    return f"{plan.objective.goal} {', '.join((*plan.objective.hosts, *plan.objective.datastores))}".strip()
 
 
 def score_text(score: Score) -> str:
@@ -68,6 +68,16 @@ def proof(plan: Plan) -> str:
     return f"lower bound {plan.lower_bound:.4g}, {known}"
 
 
+def carried(plan: Plan) -> str:
+    """Say how much a plan carries: ``3.4 GiB over the network``, ``80.0 GiB of disks on their hosts``."""
+    if not plan.disks_only:
+        sent_mib = sum(move.prediction.sent_mib for move in plan.moves if move.prediction is not None)
+        return f"{size(sent_mib)} over the network"
+    vms = plan.inventory.vm_by_name
+    disks = (disk for move in plan.moves for disk in vms[move.vm].disks if disk.name in move.copy_disks)
+    return f"{size(sum(disk.data_mib for disk in disks))} of disks on their hosts"
+
+
 def verdict(plan: Plan) -> str:
     """Say in one sentence what a plan achieves and at what price."""
     if not plan.moves:
@@ -80,7 +90,7 @@ def verdict(plan: Plan) -> str:
     if before != after:
         turn = "lowers" if plan.after.objective < plan.before.objective else "raises"
         achieved.append(f"{turn} {plan.after.unit or 'the objective'} from {before} to {after}")
-    means = f"{count(len(plan.moves), 'move')} in {duration(plan.makespan_s)}"
+    means = count(len(plan.moves), "move") + ("" if plan.disks_only else f" in {duration(plan.makespan_s)}")
     return f"The plan {' and '.join(achieved) or 'keeps its score'} with {means}."
 
 
@@ -106,10 +116,7 @@ def summary(plan: Plan) -> list[str]:
     ]
     if plan.moves:
         known = [move.prediction for move in plan.moves if move.prediction is not None]
-        sent_mib = sum(p.sent_mib for p in known)
-        lines.append(
-            f"{count(len(plan.moves), 'move')} in {count(len(plan.waves), 'wave')}, {size(sent_mib)} over the network."
-        )
+        lines.append(f"{count(len(plan.moves), 'move')} in {count(len(plan.waves), 'wave')}, {carried(plan)}.")
         if known:
             worst = max(known, key=lambda p: p.downtime_ms)
             vm = next(move.vm for move in plan.moves if move.prediction is worst)

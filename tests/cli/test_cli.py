@@ -355,3 +355,44 @@ def test_disks_are_planned_shown_and_moved_without_their_guests(drsim: Run, tmp_
     assert said.code == 0, said.out + said.err
     assert read_inventory(file).vms[0].disks[0].path == "/new/a.raw"
     assert "not removed" in drsim("show", plan).out
+
+
+def test_datastores_are_evened_out_emptied_explained_and_applied(drsim: Run, tmp_path: Path) -> None:
+    def disk(name: str) -> dict[str, object]:
+        return {"name": "vda", "datastore": "old", "size_mib": 100.0, "path": f"/old/{name}.raw"}
+
+    estate = {
+        "format": "drsim-inventory",
+        "format_version": 1,
+        "sites": [{"name": "s"}],
+        "hosts": [{"name": "h1", "site": "s", "cores": 4, "memory_mib": 1024}],
+        "datastores": [
+            {"name": name, "kind": "local", "path": f"/{name}", "hosts": ["h1"], "capacity_mib": 300.0}
+            for name in ("old", "new")
+        ],
+        "vms": [
+            {"name": name, "host": "h1", "vcpus": 1, "memory_mib": 64, "disks": [disk(name)]}
+            for name in ("a", "b", "c")
+        ],
+    }
+    file, plan = tmp_path / "estate.json", tmp_path / "plan.json"
+    file.write_text(json.dumps(estate))
+    for words in (
+        ("--objective", "balance", "--datastore", "old"),
+        ("--objective", "evacuate", "--datastore", "old", "--host", "h1"),
+        ("--objective", "balance", "--most-full", 0.5),
+        ("--objective", "storage", "--start", "2026-11-28T22:00+01:00"),
+    ):
+        assert drsim("plan", file, *words).code == 1
+    said = drsim("plan", file, "--objective", "storage", "-o", plan)
+    assert said.code == 2, said.err
+    assert "old is 100% -> 67% full" in said.out
+    assert f"Next: drsim apply {plan}" in " ".join(said.out.split())
+    assert drsim("plan", file, "--objective", "storage", "--most-full", 1).code == 0
+    assert "If it stayed: score 20 (+20)" in drsim("explain", plan).out
+    assert drsim("simulate", plan).code == 1  # what is played are lines, not disks
+    assert drsim("apply", plan, "--on", f"simulated:{file}", "--yes").code == 0
+    assert drsim("report", "--run", "r0001").code == 0
+    emptied = drsim("plan", file, "--objective", "evacuate", "--datastore", "old")
+    assert "evacuate old" in emptied.out
+    assert emptied.code == 2
