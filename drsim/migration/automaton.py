@@ -19,13 +19,14 @@ from typing import Literal
 
 from drsim.inventory import Vm
 from drsim.migration.dirty import Bitmap
+from drsim.migration.first import first, layout
 from drsim.migration.guest import load
 from drsim.migration.leg import MIRROR_SHARE, Leg, net_rate, wait_s
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
 from drsim.migration.plain import ONE_PAGE_MIB, PATIENCE, SOON_S
 from drsim.migration.postcopy import Pull, blackout_s, missing_pages, pull, silence_s, waking_s
-from drsim.migration.rates import client_gap_s, confirm_s, memory_rates, prepare_s, rates, waking
+from drsim.migration.rates import client_gap_s, confirm_s, memory_rates, prepare_s, rates, socket_mib, waking
 from drsim.migration.throttle import Throttle
 from drsim.topology import Path
 from drsim.units import PAGE_BYTES
@@ -95,8 +96,8 @@ class Migration:
     """
 
     __slots__ = (
-        "_bitmap", "_burst", "_first_rate", "_fresh", "_gone", "_last_rest", "_later_rate", "_left_mib", "_left_s",
-        "_load", "_looks", "_max_downtime_s", "_memory_limit", "_memory_mib", "_memory_s", "_missing",
+        "_bitmap", "_burst", "_first", "_first_rate", "_fresh", "_gone", "_last_rest", "_later_rate", "_left_mib",
+        "_left_s", "_load", "_looks", "_max_downtime_s", "_memory_limit", "_memory_mib", "_memory_s", "_missing",
         "_most_downtime_s", "_on_target", "_options", "_parameters", "_pass_s", "_push_mib", "_push_rate", "_push_s",
         "_rates", "_switch_s", "_throttle", "_tick_rest", "_zero_left", "converges", "dirtied_mib", "downtime_s",
         "elapsed_s", "faults", "gave_up", "held_back_s", "last_rate_mib_s", "limit_mib_s", "passes", "phase",
@@ -129,7 +130,9 @@ class Migration:
         # Of a phase that only takes time.
         self._left_s = prepare_s(self._later_rate, guest.first_mib + guest.disk_mib, limits, p)
         self._left_mib = 0.0  # of a phase that only sends
-        self._bitmap = Bitmap(guest, p, options)
+        where = layout(guest, p)
+        self._bitmap = Bitmap(guest, where, p, options)
+        self._first = first(where, self._first_rate, self._max_downtime_s, limits, p, options)
         self._throttle = Throttle(options, p, guest)
         self._gone = 0.0  # share of the pass that was sent
         self._pass_s = self._memory_s = self._memory_mib = 0.0
@@ -319,9 +322,13 @@ class Migration:
         left_mib = (1.0 - self._gone) * wire
         if p.full_passes:
             return Leg(left_mib, writes, MIRROR_SHARE, self._memory_limit, until_s=until_s)
+        if self._looks:
+            keep_s, ready_s = self._max_downtime_s * wire / self._bitmap.rest_mib, p.window_s
+        else:
+            keep_s, ready_s = self._first.keep_s, self._first.ready_s
         return Leg(
             *(left_mib, writes, MIRROR_SHARE, self._memory_limit),
-            *(self._max_downtime_s * wire / self._bitmap.rest_mib, p.window_s - memory_s, self._pass_s),
+            *(keep_s, ready_s - memory_s, self._pass_s),
             *(p.turn_s, p.window_s, 0.999 * self._rates.cap_mib_s, until_s),
         )
 
@@ -366,7 +373,7 @@ class Migration:
         self._look()
         rest = self._bitmap.rest_mib
         rate_known = self._memory_s >= p.window_s - SOON_S
-        over = rest - self.last_rate_mib_s * self._max_downtime_s
+        over = rest - self.last_rate_mib_s * (self._max_downtime_s if self._looks > 1 else self._first.limit_s)
         within = rest < ONE_PAGE_MIB or (rate_known and over < 0.0)
         fits = rest < p.stop_pages * ONE_PAGE_MIB if p.stop_pages else within
         stuck = rate_known and not p.stop_pages and over > PATIENCE * (self._last_rest - rest) and self._outrun()
@@ -452,6 +459,8 @@ class Migration:
             self.qemu_downtime_s += self._left_s + min(p.qemu_rtts, p.switchover_rtts) * rtt_s
             # The push is under way before the guest runs on the target.
             self.downtime_s += float(waking_s(rtt_s, p))
+            if self._memory_s > 0.0:  # the state of the devices waits behind what lies in the socket
+                self.downtime_s += socket_mib(self._rates, p, self._options) / self._rates.stream_mib_s
         else:
             self._left_s, queued_s, qemu_s = waking(self._rates, p, self._options)
             self.downtime_s += queued_s  # it stopped that much earlier than its data was out

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from drsim.migration import dirty, leg, plain
+from drsim.migration import dirty, first, leg, plain
 from drsim.workload import curve
 
 PAYS_FROM = 5_000
@@ -30,7 +30,7 @@ def compiled_player() -> Callable[..., Any]:
     from drsim.compiled import compiled
 
     let_in()
-    return compiled(plain.play, uses=(curve, dirty, leg))
+    return compiled(plain.play, uses=(curve, dirty, first, leg))
 
 
 @cache
@@ -38,6 +38,6 @@ def let_in() -> None:
     """Let compiled functions call those of the model."""
     from drsim.compiled import helper
 
-    model = (curve.exposure, curve.swept_share, dirty.dirtied, dirty.look, dirty.burst, dirty.late)
+    model = (curve.exposure, curve.swept_share, first.left, dirty.dirtied, dirty.look, dirty.burst, dirty.late)
     for function in (leg.net_rate, leg.over_s, leg.wait_s, *model, *plain.PARTS):
         helper(function)

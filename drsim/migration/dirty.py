@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from drsim.migration.first import Layout, left
 from drsim.migration.guest import Load
 from drsim.migration.options import Options
 from drsim.migration.parameters import Parameters
@@ -22,6 +23,8 @@ class Bitmap:
     ----------
     guest : Load
         What there is.
+    where : Layout
+        Where it is.
     parameters : Parameters
         Constants of the hosts.
     options : Options
@@ -42,15 +45,16 @@ class Bitmap:
     """
 
     __slots__ = (
-        "_data_wire", "_in_order", "_older_mib", "_parameters", "_sizes", "_writes_s", "_xbzrle", "chunks", "dirty_mib",
-        "other_mib", "other_wire", "rest_mib", "wire_mib",
+        "_data_wire", "_in_order", "_older_mib", "_parameters", "_sizes", "_where", "_writes_s", "_xbzrle", "chunks",
+        "dirty_mib", "other_mib", "other_wire", "rest_mib", "wire_mib",
     )  # fmt: skip
 
-    def __init__(self, guest: Load, parameters: Parameters, options: Options) -> None:
+    def __init__(self, guest: Load, where: Layout, parameters: Parameters, options: Options) -> None:
         p = self._parameters = parameters
         self._xbzrle = options.compression == "xbzrle"
         self._sizes, self._writes_s, self._in_order = rows(guest, p)
         self._data_wire = guest.data_wire
+        self._where = where if where.run_mib > 0.0 else None  # until the first pass is over
         self.chunks = guest.memory_mib / p.chunk_mib
         self.dirty_mib = list(self._sizes)
         self._older_mib = list(self.dirty_mib)
@@ -73,12 +77,19 @@ class Bitmap:
         burst_mib : float
             What it dirtied this time beyond its average, or less than that, MiB.
         """
+        rest_of_first: list[float] = []
+        if self._where is not None:
+            share, *rest_of_first = left(*self._where, sum(self._sizes), (1.0 - sent) * self.wire_mib)
+            sent, self._where = 1.0 - share, None
         before = self.rest_mib * (1.0 - sent)
         run_s = pace * time_s
         writes = [writes_s * run_s for writes_s in self._writes_s]
         self.other_mib = look(
             self.other_mib, self._older_mib, self.dirty_mib, self._sizes, writes, self._in_order, self.chunks, sent
         )
+        if rest_of_first:
+            self.other_mib, self.other_wire = rest_of_first
+            before = self.other_mib + sum(self._older_mib)
         dirty = sum(self.dirty_mib)
         if burst_mib:
             fresh = self.other_mib + dirty - before

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drsim.errors import PlanError, Problem
 from drsim.inventory import Vm
+from drsim.migration.firsts import Layouts, socket_mib
 from drsim.migration.guest import load, wire_of_data
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import DEFAULT, Parameters
@@ -186,6 +187,8 @@ def estimate(
     dirty, older, wire, memory_s = size.copy(), size.copy(), first_mib.copy(), np.zeros(n)
     last_rest, last_rate = np.full(n, np.inf), np.zeros(n)
     chunks = guests.memory_mib / p.chunk_mib
+    where = Layouts(guests.memory_mib, guests.data_mib, data_wire, p)
+    first_s = where.first(first_rate, limit_s, cap, stream, rtt, p, options)
     left, passes = np.zeros(n), np.zeros(n, dtype=np.int64)
     pulled, pushed_s, stale = np.zeros(n, dtype=np.bool_), np.zeros(n), np.zeros(n)
     bitmap_mib = guests.memory_mib / PAGE_BYTES / 8.0 if p.stale_bitmap else np.zeros(n)
@@ -205,7 +208,11 @@ def estimate(
         rate = np.minimum(flow - np.minimum(writes, flow / 2.0), rate)
         rest = other + dirty.sum(axis=1)
         turn = np.where(rate >= 0.999 * cap[rows], p.window_s, p.turn_s)
-        pass_s = _pass_time(wire, rate, rest, limit_s[rows], memory_s, turn, p)
+        most_s = limit_s[rows]
+        keep_s, ready_s = most_s * wire / rest, np.full_like(rate, p.window_s)
+        if done == 0:
+            keep_s, ready_s, most_s = first_s
+        pass_s = _pass_time(wire, rate, keep_s, ready_s - memory_s, turn, p)
         cut = pass_s >= handover_s - SOON_S
         pass_s = np.minimum(pass_s, handover_s)
         handover_s = handover_s - pass_s
@@ -219,15 +226,20 @@ def estimate(
         done += 1
         passes[rows] = done - cut
 
-        kept = rest * (1.0 - gone)
-        other, older = _keep(other, older, dirty, gone)
+        if p.zero_run > 0.0 and done == 1:
+            share, other, other_wire = where.left(size.sum(axis=1), (1.0 - gone) * wire)
+            gone, older = 1.0 - share, dirty * share[:, None]
+            kept = other + older.sum(axis=1)
+        else:
+            kept = rest * (1.0 - gone)
+            other, older = _keep(other, older, dirty, gone)
         dirty = _dirtied(
             *(size[rows], writes_s[rows] * pass_s[:, None], older, dirty - older),
             *(chunks[rows, None] * gone[:, None], in_order[rows]),
         )
         wire = other * other_wire[rows] + dirty.sum(axis=1) * data_wire
         rest = other + dirty.sum(axis=1)
-        over = rest - rate * limit_s[rows]
+        over = rest - rate * most_s
         known = memory_s >= p.window_s - 1e-9
         within = (rest < ONE_PAGE_MIB) | (known & (over < 0.0))
         fits = rest < p.stop_pages * ONE_PAGE_MIB if p.stop_pages else within
@@ -264,10 +276,15 @@ def estimate(
         memory_s, last_rest, last_rate, handover_s = memory_s[on], last_rest[on], last_rate[on], handover_s[on]
 
     waking = np.where(pulled, waking_s(rtt, p), 0.0)
-    still, queued = p.switchover_ms / 1e3 + still_rtts(cap, stream, p) * rtt, np.zeros(n)
+    still, held = p.switchover_ms / 1e3 + still_rtts(cap, stream, p) * rtt, socket_mib(cap, stream, rtt, p, options)
     if options.parallel_connections:
         still = still + p.multifd_rtts * rtt
-        queued = np.where(pulled, 0.0, p.multifd_queue_mib * options.channels / stream)
+        held = held + p.multifd_queue_mib * options.channels
+    if options.mode == "postcopy":
+        held = np.zeros(n)
+    elif options.mode == "hybrid":
+        held = np.where(pulled, socket_mib(cap, stream, rtt, p, options), held)
+    queued = held / stream
     downtime = left / stream + np.where(pulled, blackout_s(stale, p), still)
     stood = downtime + waking + queued
     silent = silence_s(pushed_s, _push_rate(stream, options), rtt, missing_pages(unsent, p), p)
@@ -322,15 +339,12 @@ def copy_disks(
     return time, rate * time, ~(some & (guests.disk_write_mib_s > p.mirror_share * rate))
 
 
-def _pass_time(
-    wire: Floats, rate: Floats, rest: Floats, limit_s: Floats, memory_s: Floats, turn: Floats, p: Parameters
-) -> Floats:
+def _pass_time(wire: Floats, rate: Floats, keep_s: Floats, ready_s: Floats, turn: Floats, p: Parameters) -> Floats:
     """`drsim.migration.leg.wait_s` at the start of a pass."""
     empty = wire / rate
     if p.full_passes:
         return empty
-    fits = np.maximum(0.0, rest - rate * limit_s) / rest * empty
-    fits = np.maximum(fits, p.window_s - memory_s)
+    fits = np.maximum(np.maximum(0.0, empty - keep_s), ready_s)
     turns: Floats = np.maximum(1.0, np.ceil(fits / turn - 1e-9)) * turn
     return np.minimum(turns, empty)
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from drsim.inventory import Vm
 from drsim.migration.dirty import rows, unwritten
+from drsim.migration.first import first, layout
 from drsim.migration.guest import load
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
@@ -41,11 +42,14 @@ def numbers(
     other_mib, other_wire = unwritten(guest, sum(classes[0]), p)
     first_rate, later_rate = memory_rates(first_mib, guest.zero_scan_s, limits)
     wakes_s, queued_s, qemu_s = waking(limits, p, options)
+    where = layout(guest, p)
     fixed = [
         *(prepare_s(later_rate, first_mib, limits, p), first_rate, later_rate, limits.line_mib_s, limits.stream_mib_s),
         *(limits.cap_mib_s, max_downtime_ms / 1e3, first_mib, other_mib, other_wire, guest.data_wire),
         *(guest.memory_mib / p.chunk_mib, wakes_s, queued_s, confirm_s(limits, p)),
         *(p.window_s, p.turn_s, p.stop_lag_ms / 1e3, p.device_mib, float(p.most_passes), float(p.full_passes)),
         *(p.stop_pages * ONE_PAGE_MIB, qemu_s),
+        *first(where, first_rate, max_downtime_ms / 1e3, limits, p, options),
+        *(where.memory_mib, where.data_mib, where.run_mib, where.tail_mib, where.zero_wire, where.body_wire),
     ]
     return fixed, classes

@@ -135,20 +135,45 @@ class Parameters:
     """Middle of what production KVM shows for idle guests: 20 to 60 ms (KVM4NFV: 26 ms; Ruprecht et al., "VM live
     migration at scale", VEE 2018: median 50 ms over a fleet). QEMU alone needs 2 to 3 ms, libvirt the rest."""
 
-    switchover_rtts: Annotated[float, Ge(0), About("Round trips while the guest stands still.")] = 4.0
-    """Lab at a round-trip time of 100 ms: 390 ms more downtime than without."""
+    switchover_rtts: Annotated[float, Ge(0), About("Round trips while the guest stands still.")] = 3.0
+    """Lab at a round-trip time of 100 ms: 390 ms more downtime than without, of which the socket takes some 100."""
 
     socket_rtts: Annotated[
         float, Ge(0), About("Those of them that a cap well below what the line carries takes away.")
-    ] = 2.5
-    """A connection that fills its line has as much unsent in its socket as is on its way, and the rest of the guest
-    waits behind that. Lab at a round-trip time of 100 ms: 498 ms of downtime without a cap, 213 ms at half the line's
-    rate, 230 ms at 0.7 of it, 196 ms at 0.3."""
+    ] = 1.5
+    """Beside what lies unsent in a socket then (`socket_share`). Lab at a round-trip time of 100 ms: 498 ms of downtime
+    without a cap, 213 ms at half the line's rate, 230 ms at 0.7 of it, 196 ms at 0.3."""
 
     empty_share: Annotated[
         float, Gt(0), Le(1), About("Share of what the line carries up to which a cap keeps the socket empty.")
     ] = 0.75
     """The same runs: at 0.7 of the line's rate, some 0.8 of what it carried, one of eight had a full socket."""
+
+    socket_share: Annotated[
+        float, Ge(0), About("What lies unsent in a socket that fills its line, of what is on its way.")
+    ] = 5.0
+    """Linux gives a socket twice the memory of what is on its way (``tcp_sndbuf_expand`` in net/ipv4/tcp_input.c) and
+    counts some 4.3 KiB for each segment of 1448 bytes: six times as much data, one of it on its way. data/lab-large:
+    5 to 7."""
+
+    socket_most_mib: Annotated[float, Ge(0), About("Most that one connection holds unsent.", "MiB")] = 4.0
+    """``net.ipv4.tcp_wmem``, default maximum 4 MiB. data/lab-large, maximum 64 MiB: some 24 MiB."""
+
+    socket_sample: Annotated[
+        float, Ge(0), Le(1), About("Share of what sockets take while they fill that QEMU takes for its rate.")
+    ] = 0.0
+    """All of it where the source of QEMU 10 is right, and in data/lab-large: guests that are small for their downtime
+    limit are stopped in the first half second, over lines of 40 and 100 ms. By default nothing, so that a longer way
+    never shortens a migration."""
+
+    zero_run: Annotated[
+        float, Ge(0), Le(1), About("Share of a guest's zeros that lies in one run near the end of its memory.")
+    ] = 0.0
+    """By default data and zeros are evenly mixed. data/lab-large, a small Linux guest: 0.4."""
+
+    tail_mib: Annotated[float, Ge(0), About("Data behind that run.", "MiB")] = 0.0
+    """Linux takes memory for itself from the end (``memblock`` allocates top-down): 64 bytes for each page, what it
+    was started from. data/lab-large: 11 MiB."""
 
     stop_lag_ms: Annotated[
         float, Ge(0), About("The guest runs on after QEMU's last look at its dirty pages.", "ms")

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from drsim.migration.dirty import Row, burst, late, look
+from drsim.migration.first import left
 from drsim.migration.leg import (
     CAPPED,
     CAPPED_TURN,
@@ -33,8 +34,9 @@ from drsim.units import MIB, PAGE_BYTES
 (
     PREPARE_S, FIRST_RATE, LATER_RATE, LINE_RATE, STREAM_RATE, CAP_RATE, MOST_DOWN_S, FIRST_WIRE, OTHER_MIB, OTHER_WIRE,
     DATA_WIRE, CHUNKS, RESUME_S, QUEUED_S, CONFIRM_S, WINDOW_S, TURN_S, LAG_S, DEVICE_MIB, MOST_PASSES, WHOLE_PASSES,
-    STOP_MIB, QEMU_S,
-) = range(23)  # fmt: skip
+    STOP_MIB, QEMU_S, FIRST_KEEP_S, FIRST_READY_S, FIRST_DOWN_S, MEMORY_MIB, DATA_MIB, RUN_MIB, TAIL_MIB, ZERO_WIRE,
+    BODY_WIRE,
+) = range(32)  # fmt: skip
 
 # Of each page class: what it is made of, and where it stands.
 SIZE, WRITES_S, IN_ORDER, OLDER, DIRTY = range(5)
@@ -43,9 +45,9 @@ OF_CLASS = 5
 # Where it stands.
 (
     PHASE, LIMIT, WAIT_S, WIRE, OTHER, GONE, PASS_S, MEMORY_S, LAST_REST, LAST_RATE, MEMORY_LIMIT, LEFT_MIB, PASSES,
-    ELAPSED_S, DOWN_S, CONVERGES, SENT_MIB, QEMU_DOWN_S,
-) = range(18)  # fmt: skip
-STATE = 18
+    ELAPSED_S, DOWN_S, CONVERGES, SENT_MIB, QEMU_DOWN_S, WIRE_OF_OTHER,
+) = range(19)  # fmt: skip
+STATE = 19
 
 PREPARE, MEMORY, SWITCHOVER, RESUME, CONFIRM, DONE = range(6)
 
@@ -65,6 +67,7 @@ def begin(fixed: Row, classes: Row, state: Row) -> None:
     state[:] = 0.0
     state[PHASE], state[WAIT_S], state[CONVERGES] = PREPARE, fixed[PREPARE_S], 1.0
     state[WIRE], state[OTHER], state[LAST_REST] = fixed[FIRST_WIRE], fixed[OTHER_MIB], math.inf
+    state[WIRE_OF_OTHER] = fixed[OTHER_WIRE]
     classes[OLDER] = classes[SIZE]
     classes[DIRTY] = classes[SIZE]
 
@@ -80,8 +83,12 @@ def leg(fixed: Row, classes: Row, state: Row, found: Row) -> None:
     found[LEFT], found[WRITES], found[WRITES_SHARE] = (1.0 - state[GONE]) * wire, 0.0, 0.5
     found[MOST] = state[MEMORY_LIMIT]
     if fixed[WHOLE_PASSES] == 0.0:
-        found[KEEP] = fixed[MOST_DOWN_S] * wire / (state[OTHER] + classes[DIRTY].sum())
-        found[READY], found[PASSED] = fixed[WINDOW_S] - state[MEMORY_S], state[PASS_S]
+        if state[PASSES] == 0.0:
+            found[KEEP], found[READY] = fixed[FIRST_KEEP_S], fixed[FIRST_READY_S] - state[MEMORY_S]
+        else:
+            found[KEEP] = fixed[MOST_DOWN_S] * wire / (state[OTHER] + classes[DIRTY].sum())
+            found[READY] = fixed[WINDOW_S] - state[MEMORY_S]
+        found[PASSED] = state[PASS_S]
         found[TURN], found[CAPPED_TURN], found[CAPPED] = fixed[TURN_S], fixed[WINDOW_S], 0.999 * fixed[CAP_RATE]
 
 
@@ -136,13 +143,24 @@ def _end_pass(fixed: Row, classes: Row, state: Row) -> None:
     size, writes_s, in_order, dirty = classes[SIZE], classes[WRITES_S], classes[IN_ORDER], classes[DIRTY]
     state[PASSES] += 1.0
     gone = state[GONE] if state[GONE] < 1.0 - 1e-12 else 1.0
-    other = look(state[OTHER], classes[OLDER], dirty, size, writes_s * state[PASS_S], in_order, fixed[CHUNKS], gone)
+    most_down_s = fixed[MOST_DOWN_S]
+    if state[PASSES] == 1.0:
+        most_down_s = fixed[FIRST_DOWN_S]
+    if state[PASSES] == 1.0 and fixed[RUN_MIB] > 0.0:
+        share, other, state[WIRE_OF_OTHER] = left(
+            *(fixed[MEMORY_MIB], fixed[DATA_MIB], fixed[RUN_MIB], fixed[TAIL_MIB], fixed[DATA_WIRE], fixed[ZERO_WIRE]),
+            *(fixed[BODY_WIRE], size.sum(), (1.0 - gone) * state[WIRE]),
+        )
+        gone = 1.0 - share
+        look(state[OTHER], classes[OLDER], dirty, size, writes_s * state[PASS_S], in_order, fixed[CHUNKS], gone)
+    else:
+        other = look(state[OTHER], classes[OLDER], dirty, size, writes_s * state[PASS_S], in_order, fixed[CHUNKS], gone)
     state[OTHER], state[GONE], state[PASS_S] = other, 0.0, 0.0
     written = dirty.sum()
-    state[WIRE] = other * fixed[OTHER_WIRE] + written * fixed[DATA_WIRE]
+    state[WIRE] = other * state[WIRE_OF_OTHER] + written * fixed[DATA_WIRE]
     rest, rate = other + written, state[LAST_RATE]
     known = state[MEMORY_S] >= fixed[WINDOW_S] - SOON_S
-    over = rest - rate * fixed[MOST_DOWN_S]
+    over = rest - rate * most_down_s
     within = rest < ONE_PAGE_MIB or (known and over < 0.0)
     fits = rest < fixed[STOP_MIB] if fixed[STOP_MIB] > 0.0 else within
     stuck = False

@@ -68,8 +68,13 @@ LAB_TCG = Parameters(
     fault_lead_mib=0.0625,
     serve_pages=750.0,
     serve_written_pages=90.0,
-    multifd_rtts=3.0,
-    multifd_queue_mib=1.5,
+    multifd_rtts=1.0,
+    multifd_queue_mib=1.3,
+    socket_share=6.0,
+    socket_most_mib=24.0,
+    socket_sample=0.9,
+    zero_run=0.4,
+    tail_mib=11.0,
     linear_dirtying=True,
 )
 """The lab's hosts: QEMU 10.0 with TCG and libvirt 11.3 on two shared cores, lines emulated in user space, big buffers.

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drsim.errors import PlanError, Problem
 from drsim.migration.estimate import Costs, Guests, copy_disks, slow_start, still_rtts, tcp_limit
+from drsim.migration.firsts import Layouts, socket_mib
 from drsim.migration.guest import wire_of_data
 from drsim.migration.options import PLAIN
 from drsim.migration.parameters import DEFAULT, Parameters
@@ -113,7 +114,7 @@ def _block(
     zero = guests.memory_mib - guests.data_mib
     first_mib = guests.data_mib * wire_of + zero * (p.zero_page_bytes / PAGE_BYTES)
     scan_s = zero * (MIB / PAGE_BYTES / p.zero_scan_pages_s)
-    rate = np.minimum(first_mib / (first_mib / stream + scan_s), cap)
+    rate = first_rate = np.minimum(first_mib / (first_mib / stream + scan_s), cap)
 
     time = np.full_like(rtt, p.prepare_s)
     if far:
@@ -146,23 +147,33 @@ def _block(
     rows, straight, width = np.arange(rtt.size), ordered, len(size)
     dirty, wire, memory_s = np.empty_like(size), np.empty_like(rtt), np.empty_like(rtt)
     passes = np.empty(rtt.size, dtype=np.int64)
+    where = Layouts(guests.memory_mib, guests.data_mib, wire_of, p) if p.zero_run or p.socket_sample else None
     for number in range(PASSES):
         pace, limit, look_s, plain_wire, blocks, out = known[:6]
         before, load_mib, rest, spent_s, kept = stands[:5]
         older, found = stands[5 : 5 + width], stands[5 + width :]
         now, out = (pace, out) if number else (rate, flow)
-        pass_s = _pass_s(load_mib, rest, now, limit, spent_s, look_s, p)
+        most_s = limit
+        if number or where is None:
+            pass_s = _pass_s(load_mib, rest, now, limit, spent_s, look_s, p)
+        else:
+            keep_s, ready_s, most_s = where.first(first_rate, limit, cap, stream, rtt, p, PLAIN)
+            pass_s = _until(load_mib / now, keep_s, ready_s, look_s, p)
         gone = np.minimum(now * pass_s / load_mib, 1.0)
         spent_s = spent_s + pass_s
         sent[rows] += out * pass_s
-        kept, older = _keep(kept, older, found, rest, gone)
+        if number or where is None or not p.zero_run:
+            kept, older = _keep(kept, older, found, rest, gone)
+        else:
+            share, kept, plain_wire = where.left(found.sum(axis=0), (1.0 - gone) * load_mib)
+            gone, older, known[3] = 1.0 - share, found * share, plain_wire
         part = known[6 : 6 + width], known[6 + width :] * pass_s
         found = _dirtied(*part, older, found - older, blocks * gone, straight)
         dirty_mib = found.sum(axis=0)
         before, rest = rest, kept + dirty_mib
         load_mib = kept * plain_wire + dirty_mib * wire_of
         dirty[:, rows], wire[rows], memory_s[rows], passes[rows] = found, load_mib, spent_s, number + 1
-        short = (rest >= pace * limit) | (spent_s < p.window_s - 1e-9)
+        short = (rest >= pace * most_s) | (spent_s < p.window_s - 1e-9)
         on = np.flatnonzero(short & (rest >= ONE_PAGE_MIB))
         rows, known, straight = rows[on], known.take(on, axis=1), straight.take(on, axis=1)
         stands = np.stack([before, load_mib, rest, spent_s, kept, *older, *found]).take(on, axis=1)
@@ -195,10 +206,11 @@ def _block(
     late = (size - dirty) * np.where(ordered, 0.0, -np.expm1(-writes_s * (p.stop_lag_ms / 1e3)))
     left = wire + late.sum(axis=0) * wire_of + p.device_mib + writes * p.mirror_lag_s
     downtime = left / stream + p.switchover_ms / 1e3 + still_rtts(cap, stream, p) * rtt
+    stood = downtime + socket_mib(cap, stream, rtt, p, PLAIN) / stream if far else downtime
     return Costs(
         total_time_s=time + memory_s + downtime + p.confirm_s + p.confirm_rtts * rtt,
-        downtime_ms=downtime * 1e3,
-        client_gap_ms=(downtime + rtt / 2.0) * 1e3 + p.client_ms,
+        downtime_ms=stood * 1e3,
+        client_gap_ms=(stood + rtt / 2.0) * 1e3 + p.client_ms,
         sent_mib=sent + left,
         rounds=passes + 1,
         converges=ready,
@@ -209,10 +221,13 @@ def _pass_s(
     wire: Floats, rest: Floats, rate: Floats, limit_s: Floats, memory_s: Floats, turn: Floats, p: Parameters
 ) -> Floats:
     """`drsim.migration.estimate`, its time of a pass."""
-    empty = wire / rate
+    return _until(wire / rate, limit_s * wire / rest, p.window_s - memory_s, turn, p)
+
+
+def _until(empty: Floats, keep_s: Floats, ready_s: Floats, turn: Floats, p: Parameters) -> Floats:
     if p.full_passes:
         return empty
-    fits = np.maximum(np.maximum(0.0, rest - rate * limit_s) / rest * empty, p.window_s - memory_s)
+    fits = np.maximum(np.maximum(0.0, empty - keep_s), ready_s)
     turns: Floats = np.maximum(1.0, np.ceil(fits / turn - 1e-9)) * turn
     return np.minimum(turns, empty)
 

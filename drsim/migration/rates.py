@@ -175,11 +175,20 @@ def still_rtts(limits: Rates, parameters: Parameters) -> float:
     return max(0.0, parameters.switchover_rtts - (parameters.socket_rtts if empty else 0.0))
 
 
+def socket_mib(limits: Rates, parameters: Parameters, options: Options) -> float:
+    """Return what lies unsent in the sockets of a migration when the guest stops, MiB; nothing under a low cap."""
+    p = parameters
+    if limits.rtt_s <= 0.0 or limits.cap_mib_s <= p.empty_share * limits.stream_mib_s:
+        return 0.0
+    return min(p.socket_share * limits.stream_mib_s * limits.rtt_s, options.channels * p.socket_most_mib)
+
+
 def joining(limits: Rates, parameters: Parameters, options: Options) -> tuple[float, float]:
-    """Return how long joining the channels of multifd takes, and sending what they were said to have sent, seconds."""
+    """Return how long joining the channels of multifd takes, and sending what QEMU took for sent, seconds."""
+    held_mib = socket_mib(limits, parameters, options)
     if not options.parallel_connections:
-        return 0.0, 0.0
-    held_mib = parameters.multifd_queue_mib * options.channels
+        return 0.0, held_mib / limits.stream_mib_s
+    held_mib += parameters.multifd_queue_mib * options.channels
     return parameters.multifd_rtts * limits.rtt_s, held_mib / limits.stream_mib_s
 
 

@@ -69,11 +69,14 @@ ALWAYS = (
     Knob(name="prepare_s", scale=1.0, tells="time of small guests"),
     Knob(name="switchover_ms", scale=50.0, tells="downtime of quiet guests"),
     Knob(name="stop_lag_ms", scale=10.0, tells="downtime of busy guests"),
+    Knob(name="tail_mib", scale=10.0, tells="downtime of quiet guests with many zeros"),
+    Knob(name="zero_run", scale=0.5, tells="downtime of quiet guests with some zeros", most=1.0),
     Knob(name="client_ms", scale=50.0, tells="a client's silence"),
 )
 FAR = (
     Knob(name="prepare_rtts", scale=5.0, tells="time over lines with latency"),
     Knob(name="switchover_rtts", scale=3.0, tells="downtime over lines with latency"),
+    Knob(name="socket_share", scale=5.0, tells="downtime over slow lines with latency"),
     Knob(name="tcp_window_mib", scale=3.0, tells="time over fast lines with latency", limits=True),
 )
 POSTCOPY = (

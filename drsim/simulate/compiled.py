@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from drsim.migration import dirty, leg, plain
+from drsim.migration import dirty, first, leg, plain
 from drsim.migration.compiled import let_in
 from drsim.simulate import kernel, network, rush
 from drsim.workload import curve
@@ -56,7 +56,7 @@ def rusher() -> Callable[..., float]:
     _prepare()
     for function in (kernel.settle, kernel.begin, kernel.end):
         helper(function)
-    return compiled(rush.rush, uses=(curve, dirty, leg, plain, kernel, network))
+    return compiled(rush.rush, uses=(curve, dirty, first, leg, plain, kernel, network))
 
 
 @cache

@@ -42,7 +42,10 @@ def play(
     random = np.random.default_rng(seed)
     pages, used = memory_mib * PAGES_A_MIB, used_mib * PAGES_A_MIB
     data = np.zeros(pages, dtype=bool)
-    data[random.permutation(pages)[:used]] = True
+    run = round(p.zero_run * (pages - used))
+    tail = min(used, round(p.tail_mib * PAGES_A_MIB)) if run else 0
+    data[random.permutation(pages - run - tail)[: used - tail]] = True
+    data[pages - tail :] = True
     places = random.permutation(np.flatnonzero(data))
     sets, start = [], 0
     for c in classes:

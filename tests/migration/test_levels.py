@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from drsim.inventory import PageClass, Vm
-from drsim.migration import DEFAULT, Guests, estimate, predict, quick
+from drsim.migration import DEFAULT, LAB_TCG, Guests, Parameters, estimate, predict, quick
+from drsim.units import MIB_S_PER_MBIT_S
 from tests.migration import pages
 from tests.migration.guests import guest, line
 
@@ -29,13 +30,14 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("p", [BARE, replace(BARE, zero_run=0.6, tail_mib=12.0)], ids=["mixed", "tail"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_event_loop_against_pages(case: str) -> None:
+def test_event_loop_against_pages(case: str, p: Parameters) -> None:
     """Time and traffic within 1 %, or three turns of 50 ms where passes are so short that a turn more decides."""
     memory, used, classes, rate = CASES[case]
-    runs = [pages.play(memory, used, classes, rate, 300.0, BARE, seed) for seed in range(3)]
+    runs = [pages.play(memory, used, classes, rate, 300.0, p, seed) for seed in range(3)]
     said = predict(
-        guest(memory, classes, float(used)), line(rate), max_downtime_ms=300.0, bandwidth_mbit_s=None, parameters=BARE
+        guest(memory, classes, float(used)), line(rate), max_downtime_ms=300.0, bandwidth_mbit_s=None, parameters=p
     )
     turns = 3 * BARE.turn_s
     time, sent = np.mean([run.memory_s for run in runs]), np.mean([run.sent_mib for run in runs])
@@ -83,17 +85,31 @@ def _many(count: int) -> tuple[list[Vm], list[float], list[float]]:
     return vms, rates, rtts
 
 
-def test_closed_form_against_event_loop() -> None:
+def test_what_lies_behind_a_run_of_zeros_is_sent_with_the_guest_stopped() -> None:
+    """Quiet guests of 300 MiB data and 700 MiB zeros: a long limit holds the run, a short one data only."""
+    tail = replace(BARE, zero_run=0.6, tail_mib=12.0)
+    for limit_ms in (300.0, 1000.0):
+        run = pages.play(1000, 300, (), 1000.0, limit_ms, tail, seed=0)
+        said = predict(
+            guest(1000, (), 300.0), line(1000.0), max_downtime_ms=limit_ms, bandwidth_mbit_s=None, parameters=tail
+        )
+        rate_mib_s = 1000.0 * tail.goodput * MIB_S_PER_MBIT_S
+        assert said.downtime_ms / 1e3 * rate_mib_s == pytest.approx(run.left_mib, abs=tail.turn_s * rate_mib_s)
+        assert said.downtime_ms / 1e3 * rate_mib_s <= 12.0 + 1.0
+
+
+@pytest.mark.parametrize("p", [DEFAULT, LAB_TCG], ids=["default", "lab"])
+def test_closed_form_against_event_loop(p: Parameters) -> None:
     """Within 2 % for guests that converge in 20 passes; verdicts differ only where passes hardly shrink."""
     vms, rates, rtts = _many(1500)
-    guests = Guests.of(vms)
-    a = quick(guests, line_mbit_s=rates, rtt_ms=rtts, max_downtime_ms=300.0)
-    b = estimate(guests, line_mbit_s=rates, rtt_ms=rtts, max_downtime_ms=300.0)
+    guests = Guests.of(vms, parameters=p)
+    a = quick(guests, line_mbit_s=rates, rtt_ms=rtts, max_downtime_ms=300.0, parameters=p)
+    b = estimate(guests, line_mbit_s=rates, rtt_ms=rtts, max_downtime_ms=300.0, parameters=p)
     both = a.converges & b.converges & (b.rounds <= 20)
     assert 0.5 < both.mean() < 0.95
     assert np.abs(a.total_time_s / b.total_time_s - 1.0)[both].max() < 0.02
     assert np.quantile(np.abs(a.sent_mib / b.sent_mib - 1.0)[both], 0.99) < 0.02
-    assert (a.converges == b.converges).mean() > 0.98
+    assert (a.converges == b.converges).mean() > (0.98 if p is DEFAULT else 0.96)
 
 
 def test_closed_form_knows_caps_and_disks() -> None:

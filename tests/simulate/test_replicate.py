@@ -15,7 +15,7 @@ from joblib.parallel import ThreadingBackend
 
 from drsim.errors import PlanError
 from drsim.inventory import Disk, Host, HostNic, Inventory, PageClass, Site, Vm
-from drsim.migration import DEFAULT, SIMGRID, Calibration, Parameters
+from drsim.migration import DEFAULT, LAB_TCG, SIMGRID, Calibration, Parameters
 from drsim.migration.presets import XEN
 from drsim.plan import Landing, Move
 from drsim.policy import Limits
@@ -65,7 +65,7 @@ def test_without_doubt_every_replication_is_the_simulation() -> None:
     assert drawn.chance_within(played.makespan_s * 0.999) == 0.0
 
 
-MODELS = (DEFAULT, replace(DEFAULT, return_share=0.9, multifd_queue_mib=8.0, multifd_rtts=2.0), SIMGRID, XEN)
+MODELS = (DEFAULT, replace(DEFAULT, return_share=0.9, multifd_queue_mib=8.0, multifd_rtts=2.0), LAB_TCG, SIMGRID, XEN)
 
 transfers = st.sampled_from(
     [

@@ -236,9 +236,7 @@ def cost(model: Model, state: State) -> float:
 
 def broken(model: Model, state: State) -> int:
     """Count the rules that a placement breaks; see `broken_delta`."""
-    # Only the groups that have too many somewhere: all of them in a larger type may be gigabytes.
-    crowded = np.flatnonzero(state.in_cell.max(axis=1, initial=0) > model.most)
-    count = int(np.maximum(state.in_cell[crowded] - model.most[crowded, None], 0).sum())
+    count = int(np.maximum(state.in_cell.astype(np.int64) - model.most[:, None], 0).sum())
     count += int(np.maximum(model.spread - state.locations, 0)[model.spread > 1].sum())
     group = np.repeat(np.arange(len(model.most)), np.diff(model.needs_from))
     count += int(np.where(state.in_area[model.needs] == 0, state.in_area[group], 0).sum())
