@@ -193,7 +193,8 @@ def _parts(made: Stock) -> list[set[int]]:
     for one in made.items:
         mine = {one.at, *one.to}.union(*(part for part in parts if not part.isdisjoint((one.at, *one.to))))
         parts = [part for part in parts if part.isdisjoint(mine)] + [mine]
-    return [set().union(*parts)] if made.max_moves is not None or made.max_mib is not None else parts
+    limited = made.max_moves is not None or made.max_mib is not None
+    return [set().union(*parts)] if limited and parts else parts
 
 
 def _level_is_threshold(made: Stock, part: set[int]) -> bool:
