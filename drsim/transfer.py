@@ -12,6 +12,7 @@ from drsim.units import About
 Mode = Literal["precopy", "postcopy", "hybrid"]
 Transport = Literal["peer_to_peer", "tunnelled", "direct"]
 Compression = Literal["none", "xbzrle", "zstd"]
+DiskLayers = Literal["all", "top"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,13 @@ class Transfer:
             "rest on a guest that writes more often than once a round trip; with it each write takes that long."
         ),
     ] = False
+    disk_layers: Annotated[
+        DiskLayers,
+        About(
+            "Copied disks: all of what is in them, in one file there; top: of one that lies over a backing file only "
+            "what is above it; the target has that file at the same path, e.g. a common image on shared storage."
+        ),
+    ] = "all"
     replace_leftovers: Annotated[
         bool,
         About(

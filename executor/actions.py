@@ -120,6 +120,8 @@ def _settings(transfer: Transfer) -> list[str]:
         said.append(transfer.compression)
     if transfer.synchronous_writes:
         said.append("synchronous disk writes")
+    if transfer.disk_layers != "all":
+        said.append("top layers of disks only")
     if transfer.replace_leftovers:
         said.append("replacing leftovers")
     if transfer.timeout_s is not None:

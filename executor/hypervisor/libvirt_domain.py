@@ -49,6 +49,8 @@ class DiskConfig:
         Of a network disk: ``rbd``, ``iscsi``, ``nfs``, ...
     image_format : str
         ``raw``, ``qcow2``, ...
+    base, base_format : str or None
+        File that it is laid over, and what that is; None where there is none or it is no file.
     """
 
     target: str
@@ -57,6 +59,8 @@ class DiskConfig:
     location: str
     protocol: str | None = None
     image_format: str = "raw"
+    base: str | None = None
+    base_format: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +236,8 @@ def _disks(root: ET.Element) -> list[DiskConfig]:
             location = next((source.get(key, "") for key in _SOURCE_ATTRIBUTES if source.get(key)), "")
         if location:
             driver = element.find("driver")
+            base = element.find("backingStore/source[@file]")
+            base_format = element.find("backingStore/format")
             found.append(
                 DiskConfig(
                     target=target.get("dev", ""),
@@ -240,6 +246,8 @@ def _disks(root: ET.Element) -> list[DiskConfig]:
                     location=location,
                     protocol=source.get("protocol"),
                     image_format="raw" if driver is None else driver.get("type", "raw"),
+                    base=None if base is None else base.get("file"),
+                    base_format=None if base is None or base_format is None else base_format.get("type"),
                 )
             )
     return found

@@ -274,9 +274,10 @@ class LibvirtKvm:
         places = {landing.disk: landing.path for landing in move.landings}
         if move.copy_disks:
             peer = self._connections.get(move.target)
+            found = volumes_of(domain, move.copy_disks, top=move.transfer.disk_layers == "top")
             volumes = [
                 replace(volume, path=places.get(disk, volume.path))
-                for disk, volume in zip(move.copy_disks, volumes_of(domain, move.copy_disks), strict=True)
+                for disk, volume in zip(move.copy_disks, found, strict=True)
             ]
             make_volumes(peer, volumes, host=move.target, replace=move.transfer.replace_leftovers)
         flags = migration_flags(self._libvirt, move, persistent=bool(domain.isPersistent()))

@@ -59,10 +59,12 @@ def start_copies(domain: Any, connection: Any, move: Move) -> None:
     """
     libvirt = load_libvirt()
     places = {landing.disk: landing.path for landing in move.landings}
-    volumes = volumes_of(domain, list(places))
+    volumes = volumes_of(domain, list(places), top=move.transfer.disk_layers == "top")
     moved = tuple(replace(volume, path=path) for volume, path in zip(volumes, places.values(), strict=True))
     make_volumes(connection, moved, host=move.source, replace=move.transfer.replace_leftovers)
     flags = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+    if move.transfer.disk_layers == "top":
+        flags |= libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW
     if move.transfer.synchronous_writes:
         flags |= libvirt.VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES
     parameters: dict[str, int] = {}

@@ -47,15 +47,19 @@ class Volume:
         Virtual size.
     image_format : str
         ``raw``, ``qcow2``, ...
+    base, base_format : str or None
+        File that it is laid over, if it is, and what that is.
     """
 
     path: str
     size_bytes: int
     image_format: str
+    base: str | None = None
+    base_format: str | None = None
 
 
-def volumes_of(domain: Any, disks: Collection[str]) -> tuple[Volume, ...]:
-    """Describe disks of a guest as volumes.
+def volumes_of(domain: Any, disks: Collection[str], *, top: bool = False) -> tuple[Volume, ...]:
+    """Describe disks of a guest as volumes: with all that is in them, or only their top layers over the same base.
 
     Raises
     ------
@@ -67,7 +71,13 @@ def volumes_of(domain: Any, disks: Collection[str]) -> tuple[Volume, ...]:
         if name not in config or config[name].kind != "file":
             raise HypervisorError(f"disk {name} is not a file; only files can be copied along")
     return tuple(
-        Volume(path=config[name].location, size_bytes=domain.blockInfo(name)[0], image_format=config[name].image_format)
+        Volume(
+            path=config[name].location,
+            size_bytes=domain.blockInfo(name)[0],
+            image_format=config[name].image_format,
+            base=config[name].base if top else None,
+            base_format=config[name].base_format if top else None,
+        )
         for name in disks
     )
 
@@ -106,18 +116,28 @@ def make_volumes(connection: Any, volumes: Iterable[Volume], *, host: str, repla
             if name in pool.listVolumes():
                 _check_leftover(connection, pool.storageVolLookupByName(name), volume, host=host, replace=replace)
             else:
-                pool.createXML(_volume_xml(name, volume), 0)
+                pool.createXML(volume_xml(name, volume), 0)
         except libvirt.libvirtError as error:
+            if volume.base is not None and "backing" in message(error):
+                raise HypervisorError(
+                    f"{host} cannot make {volume.path} over {volume.base}: {message(error)} Bring that file there, or "
+                    "set disk_layers to all in the policy's transfer"
+                ) from error
             raise HypervisorError(
                 f"{host} cannot make {volume.path}: {message(error)} Install libvirt-daemon-driver-storage there, or "
                 "define a pool of that folder by hand (virsh pool-define-as)"
             ) from error
 
 
-def _volume_xml(name: str, volume: Volume) -> str:
+def volume_xml(name: str, volume: Volume) -> str:
+    """Describe an empty volume to libvirt, as a file of a pool's folder."""
+    base = ""
+    if volume.base is not None:
+        kind = escape(volume.base_format or "raw")
+        base = f"<backingStore><path>{escape(volume.base)}</path><format type='{kind}'/></backingStore>"
     return (
         f"<volume><name>{escape(name)}</name><capacity unit='bytes'>{volume.size_bytes}</capacity><allocation>0"
-        f"</allocation><target><format type='{escape(volume.image_format)}'/></target></volume>"
+        f"</allocation><target><format type='{escape(volume.image_format)}'/></target>{base}</volume>"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import time
 from dataclasses import dataclass
@@ -91,7 +92,13 @@ def make_disk(state: LabState, guest: LabGuest, number: int) -> None:
 
 
 def _create(state: LabState, path: str, disk: LabDisk, pid: int) -> None:
-    make = f"qemu-img create -q -f {disk.format} '{path}' {disk.size_mib}M"
+    base = ""
+    if disk.base_mib:
+        image = state.folder / "shared" / f"base-{disk.base_mib}.raw"
+        if not image.exists():
+            image.write_bytes(random.Random(disk.base_mib).randbytes(disk.base_mib << 20))
+        base = f"-b '{image}' -F raw"
+    make = f"qemu-img create -q -f {disk.format} {base} '{path}' {disk.size_mib}M"
     namespace.run(pid, f"test -e '{path}' || {make}", folder=state.folder)
 
 

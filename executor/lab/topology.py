@@ -57,12 +57,15 @@ class LabDisk:
         Where it lies.
     format : {"raw", "qcow2"}
         What its file is like.
+    base_mib : int
+        Size of an image full of data that it is laid over and that all hosts see, MiB; 0: none. For qcow2 files.
     """
 
     size_mib: Annotated[int, Ge(1)] = 64
     write_kib_s: Annotated[int, Ge(0)] = 100
     datastore: Datastore = "shared"
     format: Literal["raw", "qcow2"] = "raw"
+    base_mib: Annotated[int, Ge(0)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

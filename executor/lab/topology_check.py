@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from drsim.errors import Problem
-from executor.lab.topology import LabGuest, LabTopology
+from executor.lab.topology import NETWORKED, LabGuest, LabTopology
 from executor.lab.wire import MAX_NETWORKS
 
 MAX_HOSTS = 80
@@ -146,6 +146,16 @@ class _Check:
             )
         if len(guest.disks) > MAX_DISKS:
             self.say(record, "more_disks", f"a guest has at most {MAX_DISKS} disks.", "Use fewer.")
+        for disk in guest.more_disks:
+            if disk.base_mib and (
+                disk.format != "qcow2" or disk.datastore in NETWORKED or disk.base_mib > disk.size_mib
+            ):
+                self.say(
+                    record,
+                    "more_disks",
+                    "a disk over a base is a qcow2 file, shared or local, and no smaller than its base.",
+                    "Write it as in: {size_mib: 64, datastore: local, format: qcow2, base_mib: 32}.",
+                )
         if self.topology.networks:
             self._port(guest, record)
         self._dirtying(guest, record)

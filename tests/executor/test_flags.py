@@ -14,7 +14,7 @@ from drsim.transfer import Transfer, contradictions
 from executor.hypervisor.libvirt_flags import cache_mib, migration_flags, migration_parameters
 
 FLAGS = (
-    *("LIVE", "PEER2PEER", "TUNNELLED", "PERSIST_DEST", "UNDEFINE_SOURCE", "NON_SHARED_DISK"),
+    *("LIVE", "PEER2PEER", "TUNNELLED", "PERSIST_DEST", "UNDEFINE_SOURCE", "NON_SHARED_DISK", "NON_SHARED_INC"),
     "NON_SHARED_SYNCHRONOUS_WRITES",
     *("TLS", "AUTO_CONVERGE", "POSTCOPY", "PARALLEL", "COMPRESSED", "ABORT_ON_ERROR"),
 )
@@ -78,7 +78,10 @@ def test_a_guest_that_is_defined_is_defined_on_the_target() -> None:
 
 def test_disks_are_named_and_kept_sparse_and_the_cap_is_in_whole_mib() -> None:
     flags, parameters = told(copy_disks=("vda", "vdb"), bandwidth_mbit_s=1000.0, transfer=Transfer(mode="hybrid"))
-    assert "NON_SHARED_DISK" in flags
+    assert ("NON_SHARED_DISK" in flags, "NON_SHARED_INC" in flags) == (True, False)
+    top = told(copy_disks=("vda",), transfer=Transfer(disk_layers="top"))[0]
+    assert ("NON_SHARED_DISK" in top, "NON_SHARED_INC" in top) == (False, True)
+    assert told(transfer=Transfer(disk_layers="top")) == (ALWAYS, {})
     assert parameters == {
         "bandwidth": 119,
         "bandwidth_postcopy": 119,

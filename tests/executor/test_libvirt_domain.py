@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ from executor.hypervisor.libvirt_host import (
     parse_network,
     parse_pool,
 )
+from executor.hypervisor.libvirt_volumes import Volume, volume_xml
 
 FULL = """
 <domain type='kvm' id='7'>
@@ -180,3 +184,27 @@ def test_pools_from_one_source_are_known_to_be_one() -> None:
 def test_networks_that_end_on_the_host(forward: str, local: bool) -> None:
     text = f"<network><name>n</name>{forward}<bridge name='br7'/></network>"
     assert parse_network(text, place="h1") == NetworkReading(name="n", bridge="br7", local=local)
+
+
+def test_what_a_disk_is_laid_over_is_read_and_a_volume_is_laid_over_the_same() -> None:
+    top, alone, other = parse_domain(
+        domain(
+            devices="""<disk type='file' device='disk'><driver type='qcow2'/><source file='/srv/a.qcow2'/>
+            <backingStore type='file'><format type='raw'/><source file='/base/&lt;i&gt;.raw'/><backingStore/>
+            </backingStore>
+            <target dev='vda'/></disk>
+            <disk type='file' device='disk'><source file='/srv/b'/><backingStore/><target dev='vdb'/></disk>
+            <disk type='file' device='disk'><source file='/srv/c'/><backingStore type='network'>
+            <source protocol='rbd' name='x'/></backingStore><target dev='vdc'/></disk>"""
+        ),
+        place="h1",
+    ).disks
+    assert (top.base, top.base_format) == ("/base/<i>.raw", "raw")
+    assert (alone.base, other.base) == (None, None)
+    volume = Volume(path="/srv/a.qcow2", size_bytes=1, image_format="qcow2", base=top.base, base_format=top.base_format)
+    root = ET.fromstring(volume_xml("a.qcow2", volume))
+    assert (root.findtext("backingStore/path"), root.find("backingStore/format").get("type")) == (
+        "/base/<i>.raw",
+        "raw",
+    )  # type: ignore[union-attr]
+    assert ET.fromstring(volume_xml("a.qcow2", replace(volume, base=None))).find("backingStore") is None

@@ -28,7 +28,7 @@ from executor.hypervisor.libvirt_kvm import LibvirtKvm
 from executor.lab.config import LOCAL_FOLDER
 from executor.lab.lab import Lab, take_down
 from executor.lab.state import lab_names, labs_root
-from executor.lab.topology import LabGuest, LabHost, LabTopology
+from executor.lab.topology import LabDisk, LabGuest, LabHost, LabTopology
 from executor.lab.wire import LabNetwork, Wan
 
 NAME = "matrix"
@@ -58,7 +58,14 @@ WIDE = LabTopology(
         LabGuest(name="iscsi", host="h1", datastore="iscsi"),
         LabGuest(name="nfs", host="h1", datastore="nfs", disk_format="qcow2"),
         LabGuest(name="tagged", host="h1", network="switched", vlan=7),
-        LabGuest(name="over", host="h1", network="overlay", datastore="local", disk_format="qcow2"),
+        LabGuest(
+            name="over",
+            host="h1",
+            network="overlay",
+            datastore="local",
+            disk_format="qcow2",
+            more_disks=(LabDisk(datastore="local", format="qcow2", base_mib=32),),
+        ),
     ),
     tls=True,
 )
@@ -161,7 +168,7 @@ def cases() -> Iterator[Case]:
 
 def wide_cases() -> Iterator[Case]:
     """Yield the cases of the wide lab."""
-    hybrid, tls = Transfer(mode="hybrid"), Transfer(tls=True, synchronous_writes=True)
+    hybrid, tls = Transfer(mode="hybrid"), Transfer(tls=True, synchronous_writes=True, disk_layers="top")
     yield Case(name="across bridges", guest="iscsi", target="h2", shapes=False)
     yield Case(name="iSCSI, to another cluster", guest="iscsi", target="h3", shapes=False)
     yield Case(name="iSCSI, hybrid and back", guest="iscsi", target="h1", transfer=hybrid, shapes=False)
@@ -169,8 +176,14 @@ def wide_cases() -> Iterator[Case]:
     yield Case(name="NFS, TLS and back", guest="nfs", target="h2", transfer=Transfer(tls=True), shapes=False)
     yield Case(name="Open vSwitch port with a VLAN", guest="tagged", target="h2", shapes=False)
     yield Case(name="Open vSwitch port with a VLAN, to another site", guest="tagged", target="h3", shapes=False)
-    yield Case(name="overlay, disk over TLS to another site", guest="over", target="h3", transfer=tls, shapes=False)
-    yield Case(name="overlay, disk back", guest="over", target="h1", transfer=tls, shapes=False)
+    yield Case(
+        name="overlay, disk and top layer of a disk over TLS to another site",
+        guest="over",
+        target="h3",
+        transfer=tls,
+        shapes=False,
+    )
+    yield Case(name="overlay, disk and top layer back", guest="over", target="h1", transfer=tls, shapes=False)
 
 
 def evacuation(lab: Lab) -> dict[str, object]:

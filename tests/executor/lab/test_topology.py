@@ -47,6 +47,10 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ("hosts: [{name: h1}]\nnetworks: []", ["networks", "there are 0"]),
         ("hosts: [{name: h1}]\nguests: [{name: g, host: h1, network: dmz}]", ["guests 'g'", "'dmz'", "lan"]),
         ("hosts: [{name: h1}]\nguests: [{name: g, host: h1, vlan: 7}]", ["guests 'g'", "vlan", "ovs"]),
+        (
+            "hosts: [{name: h1}]\nguests: [{name: g, host: h1, more_disks: [{size_mib: 64, base_mib: 32}]}]",
+            ["guests 'g'", "more_disks", "qcow2"],
+        ),
         ("hosts: [{name: h1}]\nguests: [{name: g, host: h1, datastore: tape}]", ["guests 1", "datastore", "tape"]),
         (
             "hosts: [{name: h1}]\nguests: [{name: g, host: h1, dirty: {pattern: hot, hot_mib: 64}}]",
