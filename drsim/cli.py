@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -435,6 +436,7 @@ def shadowed(module: str, error: Exception) -> str:
 def main() -> None:
     """Run the command line; an error is one paragraph on standard error and exit code 1."""
     gc.set_threshold(*COLLECT)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no large matrices here: NumPy need not start a thread a core
     wants_json = "--json" in sys.argv
     try:
         mount_commands()

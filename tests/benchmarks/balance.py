@@ -1,9 +1,10 @@
 """Balance beside a lower bound: ``python -m tests.benchmarks.balance [--size HOSTSxGUESTS@SECONDS ...]``; JSON.
 
 Clusters are drawn, and answers judged, by the independent programs in ``DRSIM_BENCH_DATA/peers``; CPU seconds are those
-of the whole command ``drsim plan``, reading, ordering and predicting included. Where hbal (Debian: ``ganeti-htools``)
-is installed, it is run on small clusters, and drsim again with as many moves as it made. ``DRSIM_PROXLB_PYTHON`` names
-the Python of a virtual environment with proxlb-solver (PyPI); that is then given its 30 s beside 1 s of drsim.
+of the whole command ``drsim plan``, reading, ordering and predicting included, once it is compiled (`drsim.warm`).
+Where hbal (Debian: ``ganeti-htools``) is installed, it is run on small clusters, and drsim again with as many moves as
+it made. ``DRSIM_PROXLB_PYTHON`` names the Python of a virtual environment with proxlb-solver (PyPI); that is then given
+its 30 s beside 1 s of drsim.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any
 
 PEERS = Path(os.environ.get("DRSIM_BENCH_DATA", "")) / "peers"
 DRSIM = Path(sys.executable).with_name("drsim")
+INSTALLED = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+"""As a user runs it: Python keeps the bytecode of what it has loaded."""
 PROXLB = os.environ.get("DRSIM_PROXLB_PYTHON")
 SIZES = ("100x2000@1", "96x8000@2", "96x10000@2", "1000x20000@5", "5000x100000@60")
 HBAL_SIZES = ("20x400@1", "50x1000@1")
@@ -50,7 +53,9 @@ def plan(cluster: Path, limit_s: float, seed: int, *more: str) -> dict[str, Any]
     placement = cluster.with_suffix(".placement")
     command = [DRSIM, "plan", f"neutral:{cluster}", "--time-limit", str(limit_s), "--seed", str(seed), *more]
     begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([*command, "--placement-out", placement], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--placement-out", placement], capture_output=True, text=True, check=False, env=INSTALLED
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode not in (0, 2):
         raise SystemExit(done.stderr)
@@ -89,6 +94,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not PEERS.is_dir():
         raise SystemExit("Set DRSIM_BENCH_DATA to the folder that holds peers/.")
+    subprocess.run([sys.executable, "-m", "drsim.warm"], check=True, env=INSTALLED)
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
 

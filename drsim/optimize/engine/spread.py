@@ -78,16 +78,12 @@ def add_up(use, share, load, sums, host, sign):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def go(m: Few, sums: np.ndarray, unit: int, target: int) -> None:
+def go(m: Few, unit: int, target: int) -> None:
     """Put a unit on a host."""
     source = m.place[unit]
-    add_up(m.use, m.share, m.load, sums, source, -1.0)
-    add_up(m.use, m.share, m.load, sums, target, -1.0)
     for r in range(m.needs.shape[1]):
         m.use[source, r] -= m.needs[unit, r]
         m.use[target, r] += m.needs[unit, r]
-    add_up(m.use, m.share, m.load, sums, source, 1.0)
-    add_up(m.use, m.share, m.load, sums, target, 1.0)
     for i in range(m.groups_from[unit], m.groups_from[unit + 1]):
         g = m.groups_of[i]
         m.inside[g, m.cells[g, source]] -= 1
@@ -184,7 +180,7 @@ def spread(
     """
     home, place, guests, memory = m.home, m.place, m.guests, m.memory
     hosts, resources = m.use.shape
-    sums = np.zeros((3, resources))
+    sums, before = np.zeros((3, resources)), np.zeros((3, resources))
     for host in range(hosts):
         add_up(m.use, m.share, m.load, sums, host, 1.0)
     away = np.zeros(place.size, dtype=np.int64)
@@ -238,19 +234,25 @@ def spread(
                 continue
             enough = t * patience[draw(random, patience.size)]
             done = 0
+            before[:] = sums  # taken back as they were: most proposals are
             for i in range(size):
-                u = unit[i]
-                if place[u] == goal[i] or not fits(m, u, goal[i]):
+                u, target = unit[i], goal[i]
+                if place[u] == target or not fits(m, u, target):
                     break
-                back[i] = place[u]
-                go(m, sums, u, goal[i])
+                source = back[i] = place[u]
+                add_up(m.use, m.share, m.load, sums, source, -1.0)
+                add_up(m.use, m.share, m.load, sums, target, -1.0)
+                go(m, u, target)
+                add_up(m.use, m.share, m.load, sums, source, 1.0)
+                add_up(m.use, m.share, m.load, sums, target, 1.0)
                 done += 1
             then = now
             if done == size:
                 then = uneven(sums, m.counted, m.price, m.peak_price) + m.memory_price * (moved + memory_change)
             if done < size or then - now > enough:
+                sums[:] = before
                 for i in range(done - 1, -1, -1):
-                    go(m, sums, unit[i], back[i])
+                    go(m, unit[i], back[i])
                 continue
             now, moves, moved = then, moves + change, moved + memory_change
             for i in range(size):
