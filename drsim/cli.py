@@ -113,8 +113,12 @@ def plan(
     inventory: InventoryArgument,
     policy: PolicyArgument = None,
     objective: Annotated[
-        str, typer.Option(help="balance, evacuate, consolidate, repair, place, spread, defragment, storage.")
-    ] = "balance",
+        str | None,
+        typer.Option(
+            help="balance, evacuate, consolidate, repair, place, spread, defragment, storage; 'balance=1,spread=0.5' "
+            "weighs them, 'spread>balance' seeks one after the other. By default what the policy says, else balance."
+        ),
+    ] = None,
     host: Annotated[list[str] | None, typer.Option(help="Host to evacuate; repeat for more.")] = None,
     datastore: Annotated[
         list[str] | None, typer.Option(help="evacuate: datastore that disks leave, their guests stay; repeat for more.")
@@ -202,7 +206,7 @@ def plan(
     if storage_only != bool(vm and to) or (disk and not storage_only):
         raise DrsimError("--storage-only needs --vm GUEST and --to DATASTORE, which with --disk belong to it alone.")
     wish = parse_objective(
-        objective,
+        objective or rules.wish.spelled,
         host or [],
         datastores=datastore or [],
         aim=aim,
@@ -216,7 +220,7 @@ def plan(
     if start and of_disks:
         raise DrsimError("--start belongs to moves of guests; disks are moved while 'apply' may.")
     wish = replace(wish, start_at=start)
-    if (objective == "place") != (new is not None):
+    if (wish.goal == "place") != (new is not None):
         raise DrsimError("--objective place and --new FILE belong together.")
     if new:
         wish = replace(wish, newcomers=read_newcomers(new))
@@ -277,38 +281,33 @@ def parse_objective(
     Raises
     ------
     DrsimError
-        If the goal is unknown, or hosts are named where none belong.
+        If a goal is unknown, or hosts are named where none belong.
     """
-    from typing import get_args
+    from drsim.policy import MOST_USED, Objective
+    from drsim.terms import parse_terms
 
-    from drsim.policy import MOST_USED, Goal, Objective
-
-    goals = get_args(Goal)
-    if goal not in goals:
-        raise DrsimError(f"--objective '{goal}': expected one of {', '.join(goals)}.")
+    terms = parse_terms(goal)
+    wish = Objective.seeking(*terms, hosts=tuple(hosts), datastores=tuple(datastores), like=like)
     if datastores and (goal != "evacuate" or hosts):
         raise DrsimError("--datastore belongs to --objective evacuate, and not together with --host. Make two plans.")
-    if (goal == "evacuate") != bool(hosts or datastores):
+    if (wish.goal == "evacuate") != bool(hosts or datastores):
         raise DrsimError(
             "--objective evacuate needs --host HOST, once for each host to evacuate, or --datastore NAME."
-            if goal == "evacuate"
+            if wish.goal == "evacuate"
             else f"--host belongs to --objective evacuate; '{goal}' takes none. Drop it."
         )
-    if goal != "balance" and not (aim is None and horizon_h is None and threshold is None):
+    if (wish.goal != "balance" or wish.terms) and not (aim is None and horizon_h is None and threshold is None):
         raise DrsimError(f"--aim, --threshold and --horizon belong to --objective balance, not to '{goal}'. Drop them.")
-    if goal != "defragment" and like is not None:
+    if like is not None and all(term.goal != "defragment" for term in terms):
         raise DrsimError(f"--like belongs to --objective defragment; '{goal}' does not take it. Drop it.")
     if goal != "storage" and not (most_full is None and most_written is None):
         raise DrsimError(f"--most-full and --most-written belong to --objective storage, not to '{goal}'. Drop them.")
     horizon_s = None if horizon_h is None else horizon_h * 3600.0
-    return Objective(
-        goal=goal,  # type: ignore[arg-type]
-        hosts=tuple(hosts),
+    return replace(
+        wish,
         aim=aim,
         threshold=threshold,
-        like=like,
         horizon_s=horizon_s,
-        datastores=tuple(datastores),
         most_full=MOST_USED if most_full is None else most_full,
         most_written=MOST_USED if most_written is None else most_written,
     )

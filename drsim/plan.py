@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from drsim.canonical import fingerprint
 from drsim.inventory import Inventory
 from drsim.placement import Placement
-from drsim.policy import Objective, Policy
+from drsim.policy import Goal, Objective, Policy
 from drsim.transfer import Transfer
 from drsim.units import About
 
@@ -111,13 +111,29 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What one of several goals counts; lower is better."""
+
+    goal: Annotated[Goal, About("The goal.")]
+    rank: Annotated[int, Ge(1), About("Goals of rank 1 come first.")] = 1
+    weight: Annotated[float, Gt(0), About("What a share of it counts beside others of its rank.")] = 1.0
+    value: Annotated[float, About("Value of the goal, as if it were the only one.")]
+    unit: Annotated[str, About("What the value counts.")] = ""
+    share: Annotated[float, About("The value as a share: 0 is the best there can be, 1 is told in the README.")]
+    lower_bound: Annotated[float | None, About("No placement has a lower value.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """How good a placement is; lower is better in every field."""
 
     violations: Annotated[int, Ge(0), About("Broken 'must' rules and overfull hosts.")]
     penalty: Annotated[float, Ge(0), About("Price of the broken 'should' rules.")]
-    objective: Annotated[float, About("Value of the objective.")]
+    objective: Annotated[
+        float, About("Value of the objective; of several goals that of the first rank, goals weighed as shares.")
+    ]
     unit: Annotated[str, About("What the objective counts.")] = ""
+    parts: Annotated[tuple[Part, ...], About("What each of several goals counts, in the order of their ranks.")] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from drsim.datastores import plan_datastores
 from drsim.errors import InventoryError, PolicyError, Problem
 from drsim.inventory import Inventory, Vm
 from drsim.migration import DEFAULT, Calibration, Parameters
-from drsim.optimize import Progress, Result, Stop, optimize, score
+from drsim.optimize import Progress, Result, Stop, bounded, optimize, score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan, replay
 from drsim.policy import Limits, NotOn, Objective, Pin, Policy
@@ -20,6 +20,7 @@ from drsim.quiet import QuietTimes, instant
 from drsim.schedule import Schedule, schedule
 from drsim.simulate import Simulation, simulate
 from drsim.storage import Stores
+from drsim.terms import ranked, term_problems
 from drsim.topology import Path, Topology
 from drsim.travel import climb, equip_all
 from drsim.version import __version__
@@ -58,7 +59,7 @@ def make_plan(
     policy : Policy, optional
         Rules and limits; none by default.
     objective : Objective, optional
-        What to reach; ``balance`` by default.
+        What to reach, one goal or several; by default what the policy says, else ``balance``.
     time_limit_s : float
         Time for all searches together, seconds.
     seed : int
@@ -84,7 +85,7 @@ def make_plan(
         If they contradict themselves or each other.
     """
     policy = policy or Policy()
-    objective = objective or Objective()
+    objective = objective or policy.wish
     if calibration is not None:
         parameters = calibration.parameters
     if problems := check.inventory_problems(inventory):
@@ -205,7 +206,15 @@ def _takes_disks(stores: Stores, inventory: Inventory, vm: str, host: str) -> bo
 
 
 def _unknown(objective: Objective, inventory: Inventory) -> Iterator[Problem]:
-    """List what an objective names and the inventory does not know."""
+    """List what an objective names and the inventory does not know, and what has no meaning together."""
+    yield from term_problems(objective.terms)
+    if objective.terms and ranked(objective.terms)[0][0].goal != objective.goal:
+        expected = f"goal is {objective.goal}, and the first of its terms is {ranked(objective.terms)[0][0].goal}."
+        yield Problem(place="objective", field="goal", expected=expected, remedy="Make it with Objective.seeking(...).")
+    for field in ("aim", "threshold", "horizon_s"):
+        if objective.terms and getattr(objective, field) is not None:
+            expected = f"it belongs to balance alone, not to '{objective.spelled}'."
+            yield Problem(place="objective", field=field, expected=expected, remedy="Drop it, or seek balance alone.")
     for field, what, names, known in (
         ("hosts", "host", objective.hosts, inventory.host_by_name),
         ("datastores", "datastore", objective.datastores, inventory.datastore_by_name),
@@ -216,7 +225,7 @@ def _unknown(objective: Objective, inventory: Inventory) -> Iterator[Problem]:
                 expected = f"there is no {what} '{name}' in inventory '{inventory.name}'."
                 remedy = f"Name one of {', '.join(list(known)[:6])}, ..."
                 yield Problem(place="objective", field=field, expected=expected, remedy=remedy)
-    if objective.datastores and (objective.goal != "evacuate" or objective.hosts):
+    if objective.datastores and (objective.goal != "evacuate" or objective.hosts or objective.terms):
         expected = "datastores are evacuated, and not together with hosts."
         yield Problem(place="objective", field="datastores", expected=expected, remedy="Make two plans, or drop them.")
     if objective.start_at is not None and objective.of_disks:
@@ -381,7 +390,7 @@ def _assemble(
         moves=moves,
         starts=begun,
         before=result.before,
-        after=score(estate, policy, objective, reached),
+        after=bounded(score(estate, policy, objective, reached), result.after),
         lower_bound=result.lower_bound,
         status=result.status,
         complete=wanted_all,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -30,6 +30,9 @@ from drsim.rules import Survive as Survive
 from drsim.rules import Together as Together
 from drsim.rules import select_hosts as select_hosts
 from drsim.rules import select_vms as select_vms
+from drsim.terms import Goal as Goal
+from drsim.terms import Term as Term
+from drsim.terms import ranked, spelled
 from drsim.transfer import Transfer
 from drsim.units import About
 
@@ -38,7 +41,6 @@ FORMAT_VERSION = 1
 
 Rung = Literal["auto_converge", "hybrid"]
 Overlay = Literal["none", "vxlan"]
-Goal = Literal["balance", "evacuate", "consolidate", "repair", "place", "spread", "defragment", "storage"]
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -123,9 +125,13 @@ class Wire:
 class Objective:
     """What to reach."""
 
-    goal: Annotated[Goal, About("balance, evacuate, consolidate, repair, place, spread, defragment or storage.")] = (
-        "balance"
-    )
+    goal: Annotated[
+        Goal,
+        About("balance, evacuate, consolidate, repair, place, spread, defragment or storage; of several the first."),
+    ] = "balance"
+    terms: Annotated[
+        tuple[Term, ...], About("Several goals, weighed or one after the other; none if there is only one.")
+    ] = ()
     hosts: Annotated[tuple[str, ...], About("Hosts to evacuate.")] = ()
     datastores: Annotated[tuple[str, ...], About("Datastores to evacuate, instead of hosts; guests stay.")] = ()
     most_full: Annotated[
@@ -156,6 +162,25 @@ class Objective:
         str | None, About("When it will be carried out, ISO 8601 with its offset from UTC: quiet times are kept then.")
     ] = None
 
+    @classmethod
+    def seeking(cls, *terms: Term, **more: Any) -> Objective:
+        """Return an objective of one goal or several.
+
+        Parameters
+        ----------
+        *terms : Term
+            One at least; which may go together says `drsim.terms.term_problems`.
+        **more
+            Other fields, such as the hosts to evacuate.
+        """
+        first = ranked(terms)[0][0].goal
+        return cls(goal=first, terms=terms if len(terms) > 1 else (), **more)
+
+    @property
+    def spelled(self) -> str:
+        """What is sought, as on the command line: ``spread>balance``."""
+        return spelled(self.terms) or self.goal
+
     @property
     def of_disks(self) -> bool:
         """Whether disks are moved, and no guests."""
@@ -169,7 +194,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """Rules and limits."""
+    """Rules and limits, and what is sought by default."""
 
     rules: Annotated[tuple[Rule, ...], About("Rules.")] = ()
     limits: Annotated[Limits, About("Limits.")] = Limits()
@@ -177,6 +202,14 @@ class Policy:
     storing: Annotated[tuple[Storing, ...], About("Where copied disks land; by default at the path they had.")] = ()
     quiet: Annotated[tuple[Quiet, ...], About("When guests must not be moved.")] = ()
     wires: Annotated[tuple[Wire, ...], About("Networks that are one wire under several names.")] = ()
+    objective: Annotated[
+        tuple[Term, ...], About("What is sought where nothing else is asked for: one goal or several; balance.")
+    ] = ()
+
+    @property
+    def wish(self) -> Objective:
+        """What is sought where nothing else is asked for."""
+        return Objective.seeking(*self.objective) if self.objective else Objective()
 
     @cached_property
     def placing(self) -> tuple[Pin | RunOn | NotOn, ...]:

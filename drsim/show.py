@@ -17,7 +17,7 @@ from rich.text import Text
 from drsim.check import Violation
 from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
-from drsim.report.text import carried, duration, milliseconds, score_text, size, visible, wish
+from drsim.report.text import carried, duration, milliseconds, parts, score_text, size, visible, wish
 from drsim.simulate import Replications, Simulation
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def _verdict(plan: Plan) -> RenderableType:
     if plan.lower_bound is not None and plan.gap is not None:
         proof = "proven optimal" if plan.status == "optimal" else f"gap {plan.gap:.1%}"
         grid.add_row("lower bound", f"{plan.lower_bound:.4g}, {proof}")
+    for goal, figures in parts(plan):
+        grid.add_row(goal, figures)
     if plan.moves:
         worst = max((move.prediction.downtime_ms for move in plan.moves if move.prediction), default=0.0)
         grid.add_row("moves", f"{len(plan.moves)} in {len(plan.waves)} waves, {carried(plan)}")
@@ -203,6 +205,9 @@ def explanations_view(plan: Plan, explanations: Sequence[Explanation]) -> Render
 def _instead(plan: Plan, each: Explanation) -> str:
     change = each.refused.objective - plan.after.objective
     said = [f"score {score_text(each.refused)} ({change:+.4g})"]
+    for with_it, without in zip(plan.after.parts, each.refused.parts, strict=True):
+        if without.value != with_it.value:
+            said.append(f"{without.goal} {without.value:.4g} ({without.value - with_it.value:+.4g})")
     return "; ".join([*said, *(text.rstrip(".") for text in each.breaks)])
 
 

@@ -29,6 +29,7 @@ from drsim.policy import (
     select_vms,
 )
 from drsim.quiet import clock
+from drsim.terms import FIRST, term_problems
 from drsim.transfer import contradictions
 from drsim.wires import wire_problems
 
@@ -48,6 +49,7 @@ def policy_problems(policy: Policy, inventory: Inventory) -> tuple[Problem, ...]
         _storing(policy, inventory),
         _quiet(policy, inventory),
         wire_problems(policy, inventory),
+        _objective(policy),
         _contradictions(policy, inventory),
     )
     return tuple(itertools.chain.from_iterable(found))
@@ -121,6 +123,15 @@ def _quiet(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
             near = difflib.get_close_matches(quiet.zone, available_timezones(), 1)
             remedy = f"Did you mean {near[0]}?" if near else "Name one, e.g. UTC or Europe/Berlin."
             yield problem(place, "zone", f"'{quiet.zone}' is no time zone.", remedy)
+
+
+def _objective(policy: Policy) -> Iterator[Problem]:
+    yield from term_problems(policy.objective, "objective")
+    for term in policy.objective:
+        if term.goal in FIRST:
+            expected = f"{term.goal} is asked for when it is wanted: for which hosts or guests no policy says."
+            remedy = f"Drop it here, and ask for '{term.goal}>...' when you make the plan."
+            yield problem("objective", "goal", expected, remedy)
 
 
 def _joined(must: Sequence[Rule], inventory: Inventory) -> list[tuple[set[str], set[str]]]:

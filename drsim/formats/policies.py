@@ -125,6 +125,8 @@ def write_policy(policy: Policy, path: str | Path) -> None:
         data["storing"] = [_listed(wish) for wish in policy.storing]
     if policy.quiet:
         data["quiet"] = [_listed(quiet) for quiet in policy.quiet]
+    if policy.objective:
+        data["objective"] = [asdict(term) for term in policy.objective]
     if policy.wires:
         data["wires"] = [{**_listed(wire), "bridges": [asdict(each) for each in wire.bridges]} for wire in policy.wires]
     write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), path)

@@ -2,7 +2,7 @@
 
 from drsim.optimize.disks import Item, Shelved, Stock, Store, residual, shelve
 from drsim.optimize.result import Result
-from drsim.optimize.score import score
+from drsim.optimize.score import bounded, score
 from drsim.optimize.solve import optimize
 from drsim.optimize.stop import GapBelow, Progress, Stalled, Stop, any_of
 
@@ -17,6 +17,7 @@ __all__ = [
     "Stop",
     "Store",
     "any_of",
+    "bounded",
     "optimize",
     "residual",
     "score",

@@ -28,22 +28,42 @@ def flavour(inventory: Inventory, objective: Objective) -> Vm | None:
 
 
 def lost_slots(inventory: Inventory, policy: Policy, objective: Objective, placement: Placement) -> float:
-    """Return how many guests of the flavour have no room in one piece though there is as much in all.
+    """Return how many guests of the flavour have no room in one piece though there is as much in all (`slots_in_all`).
 
-    That there is as much in all is counted resource by resource over all hosts that take guests; it does not change
-    with the placement of what they hold.
+    Parameters
+    ----------
+    inventory, policy, objective, placement : Inventory, Policy, Objective, Placement
+        Every guest has a host.
     """
     one = flavour(inventory, objective)
     if one is None:
         return 0.0
+    need, free, _ = _room(inventory, policy, one, placement)
+    most = slots_in_all(inventory, policy, objective, placement)
+    return float(most - min(_slots(free, need).sum(), most))
+
+
+def slots_in_all(inventory: Inventory, policy: Policy, objective: Objective, placement: Placement) -> float:
+    """Return how many guests of the flavour would have room if all that is free were in one piece.
+
+    It is counted resource by resource over all hosts that take guests; it does not change with the placement of what
+    they hold. No more than fit on the hosts if they were empty.
+    """
+    one = flavour(inventory, objective)
+    if one is None:
+        return 0.0
+    need, free, room = _room(inventory, policy, one, placement)
+    return float(_most(room, free, need))
+
+
+def _room(inventory: Inventory, policy: Policy, one: Vm, placement: Placement) -> tuple[Floats, Floats, Floats]:
+    """Return what one guest of the flavour needs, and by host that takes guests what is free and what there is."""
     kinds = resources(inventory)
     used = check.loads(inventory, placement)
     hosts = [host for host in inventory.hosts if host.takes_guests]
     room = np.array([check.rooms(host, policy, kinds) for host in hosts]).reshape(-1, len(kinds))
     free = room - np.array([used[host.name] for host in hosts]).reshape(-1, len(kinds))
-    need = np.array(needs(one, kinds))
-    most = _most(room, free, need)
-    return float(most - min(_slots(free, need).sum(), most))
+    return np.array(needs(one, kinds)), free, room
 
 
 def _most(room: Floats, free: Floats, need: Floats) -> int:

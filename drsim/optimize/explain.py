@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from drsim.optimize.problem import CPU, MEMORY, SPLIT
+from drsim.optimize.problem import CPU, MEMORY, SPLIT, Floats
 from drsim.optimize.state import State
 from drsim.policy import Goal
+
+NEAR = 1e-9
+"""What sums may be off by."""
 
 
 def reason(now: State, then: State, unit: int, goal: Goal) -> str:
@@ -21,6 +26,32 @@ def reason(now: State, then: State, unit: int, goal: Goal) -> str:
     goal : Goal
         What was asked for.
     """
+    problem = now.problem
+    source, target = int(now.place[unit]), int(then.place[unit])
+    if why := needed(now, then, unit):
+        return why
+    name = problem.hosts[source]
+    if goal == "spread":
+        return f"{name} holds more guests of one kind than an even spread would give it"
+    if then.price_row(unit)[target] < now.price_row(unit)[source] - 1e-9:
+        return f"a rule that should hold is broken on {name}"
+    if goal == "consolidate" and not np.any(then.place == source):
+        return f"empties {name}; {_load_text(now, then, target)}"
+    if goal == "defragment":
+        return f"frees room in one piece on {name}"
+    if goal == "balance":
+        column = int((now.use[source] * problem.weight[source]).argmax())
+        load = now.use[source, column] / max(_size(now, source, column), 1e-9)
+        left = then.use[source, column] / max(_size(now, source, column), 1e-9)
+        return (
+            f"{name} is at {load:.0%} of its {problem.kinds[column].name}, {left:.0%} after the plan; "
+            f"{_load_text(now, then, target)}"
+        )
+    return f"makes room on {name} for a guest that must go there"
+
+
+def needed(now: State, then: State, unit: int) -> str | None:
+    """Say why a unit cannot stay, whatever is sought; None if it can."""
     problem = now.problem
     source, target = int(now.place[unit]), int(then.place[unit])
     if source == SPLIT and not now.seats(unit):
@@ -40,23 +71,33 @@ def reason(now: State, then: State, unit: int, goal: Goal) -> str:
         column = int((over / np.maximum(problem.capacity[source], 1e-9)).argmax())
         excess = f"{over[column]:.4g} {problem.kinds[column].unit}"
         return f"{name} holds {excess} more than it may; {_load_text(now, then, target)}"
-    if goal == "spread":
-        return f"{name} holds more guests of one kind than an even spread would give it"
-    if then.price_row(unit)[target] < now.price_row(unit)[source] - 1e-9:
-        return f"a rule that should hold is broken on {name}"
-    if goal == "consolidate" and not np.any(then.place == source):
-        return f"empties {name}; {_load_text(now, then, target)}"
-    if goal == "defragment":
-        return f"frees room in one piece on {name}"
-    if goal == "balance":
-        column = int((now.use[source] * problem.weight[source]).argmax())
-        load = now.use[source, column] / max(_size(now, source, column), 1e-9)
-        left = then.use[source, column] / max(_size(now, source, column), 1e-9)
-        return (
-            f"{name} is at {load:.0%} of its {problem.kinds[column].name}, {left:.0%} after the plan; "
-            f"{_load_text(now, then, target)}"
-        )
-    return f"makes room on {name} for a guest that must go there"
+    return None
+
+
+def beside(now: State, then: State, unit: int, goals: Sequence[Goal], here: Floats, back: Floats) -> str:
+    """Say in one sentence what a unit's move is for where several goals are sought.
+
+    Parameters
+    ----------
+    now, then : State
+        Placements before and after.
+    unit : int
+        The unit.
+    goals : sequence of Goal
+        What is sought.
+    here, back : array of float, shape (goals,)
+        What each goal counts with the plan, and with this unit alone back where it was.
+    """
+    if why := needed(now, then, unit):
+        return why
+    name = now.problem.hosts[int(now.place[unit])]
+    worse = [
+        f"{goal} {more:.4g} instead of {less:.4g}"
+        for goal, less, more in zip(goals, here.tolist(), back.tolist(), strict=True)
+        if more > less + NEAR
+    ]
+    means = f"back on {name} it would make {' and '.join(worse)}" if worse else f"makes room on {name} for others"
+    return f"{means}; {_load_text(now, then, int(then.place[unit]))}"
 
 
 def _size(state: State, host: int, column: int) -> float:

@@ -10,8 +10,10 @@ import numpy as np
 
 from drsim.inventory import Inventory
 from drsim.optimize import exact, explain
+from drsim.optimize.bound import SMALL, aims
 from drsim.optimize.cells import HOSTS as CELL
 from drsim.optimize.clock import Budget, Clock
+from drsim.optimize.combine import combine
 from drsim.optimize.defragment import defragment, flavour
 from drsim.optimize.engine.load import load as load_engine
 from drsim.optimize.few import few
@@ -19,7 +21,8 @@ from drsim.optimize.few import load as load_few
 from drsim.optimize.level import descend
 from drsim.optimize.mend import mend, please
 from drsim.optimize.pack import least_hosts, least_left, pack
-from drsim.optimize.problem import SPLIT, Ints, Problem, compile_problem
+from drsim.optimize.places import placement_of, settled
+from drsim.optimize.problem import SPLIT, Ints, compile_problem
 from drsim.optimize.relax import judge
 from drsim.optimize.result import Result
 from drsim.optimize.score import score
@@ -31,10 +34,6 @@ from drsim.optimize.trade import load, trade
 from drsim.optimize.verdict import Verdict
 from drsim.placement import Placement
 from drsim.policy import Limits, Objective, Policy
-
-TOLERANCE, GRAIN = 0.02, 0.043
-"""Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
-host: what lies below costs migrations that nobody feels, for many small guests even out what few large ones do not."""
 
 IN_ONE_CELL, IN_MANY = (0.88, 0.9, 0.98), (0.82, 0.88, 0.97)
 """Shares of the time by which barter ends, single steps that mend what it leaves above the aim, and barter in those
@@ -49,9 +48,6 @@ SPARE = 1.5
 JUDGED_FROM_S = 1.0
 """Time limit from which what cannot be had is proven, and what would do is looked for: that takes seconds of its own.
 Who asks for less, as a balancer does every five minutes, wants the best there is at once."""
-
-SMALL = 1200
-"""Guests times hosts up to which CP-SAT is given the whole problem."""
 
 EFFORT_S, EFFORT, ROUNDS = 2.0, 0.3, 8
 """CP-SAT's work on a whole small problem, deterministic seconds, but this share of the time limit at most; it gets a
@@ -99,6 +95,18 @@ def optimize(
     Result
         Not complete, with notes, if something that must hold cannot be had.
     """
+    if objective.terms:
+        return combine(
+            inventory,
+            policy,
+            objective,
+            optimize,
+            time_limit_s=time_limit_s,
+            seed=seed,
+            begin=begin,
+            stop=stop,
+            clock=clock,
+        )
     wishes = policy
     if objective.goal == "spread":
         wishes = replace(policy, rules=policy.rules + spread_rules(inventory, policy))
@@ -107,7 +115,7 @@ def optimize(
     most = policy.limits.max_moves
     bound = 0.0
     if objective.goal == "balance":
-        bound, aim = _aims(now, objective.load_to_reach)
+        bound, aim = aims(now, objective.load_to_reach)
         enough = most is None or most >= SPARE * _least_moves(now, aim)
         (load if enough else load_few)()
     elif objective.goal == "consolidate":
@@ -119,9 +127,9 @@ def optimize(
     homeless = mend(then, budget)
     verdict = Verdict()
     if (homeless or _broken_rules(then)) and time_limit_s >= JUDGED_FROM_S:
-        verdict = judge(inventory, without_survival(policy), objective, _placement(inventory, then), budget.out)
+        verdict = judge(inventory, without_survival(policy), objective, placement_of(inventory, then), budget.out)
         if verdict.placement is not None:
-            then = _settled(now, inventory, verdict.placement)
+            then = settled(now, inventory, verdict.placement)
             homeless = ()
     start = then.copy()
     if objective.goal == "balance":
@@ -155,7 +163,7 @@ def optimize(
     notes = list(verdict.notes)
     spare = then
     if not homeless:
-        then, verdict = secured(then, inventory, policy, lambda state: _placement(inventory, state), budget)
+        then, verdict = secured(then, inventory, policy, lambda state: placement_of(inventory, state), budget)
         notes.extend(verdict.notes)
     then = _within_limit(now, then, policy.limits, homeless)
     return _report(inventory, policy, objective, now, then, homeless, bound, notes, spare)
@@ -164,22 +172,6 @@ def optimize(
 def _broken_rules(state: State) -> bool:
     """Whether anything that must hold does not, units without a host apart."""
     return bool(state.over().any() or state.crowds().any())
-
-
-def _placement(inventory: Inventory, state: State) -> Placement:
-    problem = state.problem
-    where = {vm.name: vm.host for vm in inventory.vms}
-    for unit, members in enumerate(problem.members):
-        if state.place[unit] != SPLIT:
-            where |= dict.fromkeys((inventory.vms[vm].name for vm in members), problem.hosts[int(state.place[unit])])
-    return Placement(where)
-
-
-def _settled(now: State, inventory: Inventory, placement: Placement) -> State:
-    """Return the state with every unit where a placement that holds everything has it."""
-    index = {name: number for number, name in enumerate(now.problem.hosts)}
-    there = [index[placement[inventory.vms[members[0]].name]] for members in now.problem.members]
-    return State(now.problem, np.array(there, dtype=np.int64))
 
 
 def _take_over(state: State, inventory: Inventory, begin: Placement) -> None:
@@ -191,18 +183,6 @@ def _take_over(state: State, inventory: Inventory, begin: Placement) -> None:
         host = places.pop()
         if not places and state.movable[unit] and host != state.place[unit] and problem.allowed([unit])[0, host]:
             state.shift(unit, host)
-
-
-def _aims(state: State, wanted: float | None) -> tuple[float, float]:
-    """Return the bound of the highest load, and what is sought."""
-    bound, whole = _least_peak(state.problem), _whole_steps(state.problem)
-    grain = GRAIN * float(np.sqrt(state.hosts / max(state.problem.units, 1)))
-    if state.hosts * state.problem.units <= SMALL:
-        grain /= 2.0  # a few guests more make no difference
-    bound, free = max(bound, whole), bound
-    if wanted is not None:
-        return bound, max(bound, wanted) * (1.0 + SLACK)
-    return bound, max(bound * (1.0 + SLACK), free * (1.0 + min(TOLERANCE, grain)))
 
 
 class _Told:
@@ -315,53 +295,6 @@ def _place(state: State, units: Ints, place: Ints) -> None:
     for unit, host in zip(units.tolist(), place.tolist(), strict=True):
         if state.place[unit] != host:
             state.shift(unit, host)
-
-
-def _least_peak(problem: Problem) -> float:
-    """Bound the highest load from below.
-
-    The mean load is 1; guests that can only be in one place load it; every guest loads the host that it is on.
-    """
-    columns = problem.balanced
-    least = 1.0 if problem.weight.any() else 0.0
-    if problem.narrowed:
-        return least
-    rows = problem.allowed_rows[problem.allowed_of]
-    held = rows.sum(axis=1) == 1
-    fixed = np.zeros_like(problem.capacity)
-    np.add.at(fixed, rows[held].argmax(axis=1), problem.demand[held])
-    least = max(least, float((fixed * problem.weight).max(initial=0.0)))
-    free = ~held & rows.any(axis=1)
-    for kind in np.unique(problem.allowed_of[free]).tolist():
-        units = np.flatnonzero(free & (problem.allowed_of == kind))
-        weights = np.unique(problem.weight[problem.allowed_rows[kind]][:, columns], axis=0)  # few kinds of hosts
-        alone = np.full(len(units), np.inf)
-        for weight in weights:
-            alone = np.minimum(alone, (problem.demand[units][:, columns] * weight).max(axis=1, initial=0.0))
-        # A unit may also stay on a host whose load is not counted; then it bounds nothing.
-        least = max(least, float(alone.max(initial=0.0)))
-    return least
-
-
-def _whole_steps(problem: Problem) -> float:
-    """Bound the highest load from below by what guests need: whole steps, such as GiB, that no two hosts share."""
-    least = 0.0
-    if problem.narrowed or not problem.units:
-        return least
-    for column in problem.balanced.tolist():
-        needs = problem.demand[:, column]
-        step = int(np.gcd.reduce(np.rint(needs).astype(np.int64)))
-        whole = step > 1 and np.allclose(needs, np.rint(needs), rtol=0.0, atol=SLACK)
-        if not whole or (problem.weight[:, column] <= 0.0).any():  # what no load counts takes any number
-            continue
-        steps, low, high = float(needs.sum()) / step, 1.0, 2.0
-        parts = 1.0 / (problem.weight[:, column] * step)
-        while high - low > SLACK:
-            middle = (low + high) / 2.0
-            fits = np.floor(middle * parts + SLACK).sum() >= steps - SLACK
-            low, high = (low, middle) if fits else (middle, high)
-        least = max(least, low)
-    return least
 
 
 def _within_limit(now: State, then: State, limits: Limits, homeless: tuple[int, ...]) -> State:

@@ -19,7 +19,7 @@ from drsim.report.gantt import ROWS, bar_titles, draw_gantt
 from drsim.report.page import compose
 from drsim.report.svg import inline_svg
 from drsim.report.tables import MEASURES, comparison_table, host_table
-from drsim.report.text import count, duration, proof, size, verdict, warnings, wish
+from drsim.report.text import count, duration, parts, proof, size, verdict, warnings, wish
 from drsim.report.utilisation import draw_utilisation
 from drsim.simulate import Replications
 from drsim.units import About
@@ -78,6 +78,7 @@ def render(
         verdict=verdict(plan),
         warnings=warnings(plan),
         proof=proof(plan),
+        parts=parts(plan),
         totals=_totals(plan),
         chance=chance,
         few=FEW,

@@ -47,7 +47,19 @@ def percent(share: float, *, signed: bool = False) -> str:
 
 def wish(plan: Plan) -> str:
     """Say what was asked for: ``balance``, ``evacuate h1, h2``."""
-    return f"{plan.objective.goal} {', '.join((*plan.objective.hosts, *plan.objective.datastores))}".strip()
+    return f"{plan.objective.spelled} {', '.join((*plan.objective.hosts, *plan.objective.datastores))}".strip()
+
+
+def parts(plan: Plan) -> list[tuple[str, str]]:
+    """Say of each of several goals where it was, where it is with the plan, and the least that it can be."""
+    said = []
+    for before, after in zip(plan.before.parts, plan.after.parts, strict=True):
+        weight = "" if after.weight == 1.0 else f", weight {after.weight:g}"
+        bound = "" if after.lower_bound is None else f"; not below {after.lower_bound:.4g}"
+        figures = f"{before.value:.4g} -> {after.value:.4g}  ({after.unit}{bound})"
+        shares = f"share {before.share:.4g} -> {after.share:.4g}{weight}"
+        said.append((f"{after.rank}. {after.goal}", f"{figures}, {shares}"))
+    return said
 
 
 def score_text(score: Score) -> str:
@@ -86,10 +98,15 @@ def verdict(plan: Plan) -> str:
     achieved = []
     if mended := plan.before.violations - plan.after.violations:
         achieved.append(f"mends {count(mended, 'violation')}" if mended > 0 else f"adds {count(-mended, 'violation')}")
-    before, after = f"{plan.before.objective:.4g}", f"{plan.after.objective:.4g}"
-    if before != after:
-        turn = "lowers" if plan.after.objective < plan.before.objective else "raises"
-        achieved.append(f"{turn} {plan.after.unit or 'the objective'} from {before} to {after}")
+    figures = [
+        (one.unit, one.value, other.value) for one, other in zip(plan.before.parts, plan.after.parts, strict=True)
+    ]
+    for unit, was, will in figures or [(plan.after.unit, plan.before.objective, plan.after.objective)]:
+        before, after = f"{was:.4g}", f"{will:.4g}"
+        if before != after:
+            achieved.append(
+                f"{'lowers' if will < was else 'raises'} {unit or 'the objective'} from {before} to {after}"
+            )
     means = count(len(plan.moves), "move") + ("" if plan.disks_only else f" in {duration(plan.makespan_s)}")
     return f"The plan {' and '.join(achieved) or 'keeps its score'} with {means}."
 
@@ -113,6 +130,7 @@ def summary(plan: Plan) -> list[str]:
         f"{count(len(estate.vms), 'guest')}).",
         f"Score ({plan.after.unit or 'objective'}, lower is better): {score_text(plan.before)} -> "
         f"{score_text(plan.after)}" + (f"; {proof(plan)}." if proof(plan) else "."),
+        *(f"{goal}: {figures}." for goal, figures in parts(plan)),
     ]
     if plan.moves:
         known = [move.prediction for move in plan.moves if move.prediction is not None]
