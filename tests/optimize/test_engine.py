@@ -75,7 +75,7 @@ def run(m: Model, place: np.ndarray, *, lawful: bool, bar: np.ndarray, seed: int
     kin = alike(m.demand[:-1], 3, 0)
     told, change = anneal(
         m, state, m.capacity, price, bar, 17.0, wrong, lawful, PATIENCE, random, 3000, 30.0, 0.5, 0.3, 0.3, kin, 0.5,
-        np.array([0]), 0.2,
+        0.3, np.array([0]), 0.2,
     )  # fmt: skip
     fresh = new_state(m, state.place)
     for name in ("use", "full", "in_cell", "in_location", "locations", "in_area", "moved", "groups_moved"):
@@ -121,7 +121,7 @@ def test_no_step_passes_the_bar(seed: int, units: int, hosts: int) -> None:
     random = np.array([seed + 1], dtype=np.uint64)
     anneal(
         m, state, m.capacity, price, bar, 0.0, 0, False, PATIENCE, random, 3000, 30.0, 0.5, 0.3, 0.3, kin, 0.5,
-        np.array([0]), 0.2,
+        0.3, np.array([0]), 0.2,
     )  # fmt: skip
     assert (state.full <= bar).all()
     assert m.allowed[m.kind, state.place].all()
@@ -237,3 +237,24 @@ def test_a_race_of_many_units_keeps_what_it_found_and_betters_its_start(monkeypa
     first, state = new_state(m, m.home[:-1]), new_state(m, found.place)
     assert (found.broken, found.over, found.cost) == (broken(m, state), overfull(m, state), cost(m, state))
     assert found.rank < (broken(m, first), overfull(m, first), cost(m, first))
+
+
+@pytest.mark.parametrize("chains", [0.0, 1.0])
+def test_a_unit_goes_where_another_makes_room_for_it(chains: float) -> None:
+    # The unit on host 0 saves 100 on host 1, which the other one has to leave for host 2 first, for a price of 5.
+    m = bare(np.array([[6.0], [6.0]]), np.full((3, 1), 10.0))._replace(
+        home=np.array([0, 1, -1]),
+        bar=np.full((3, 1), 10.0),
+        safety=np.array([[0.0], [10.0], [10.0]]),
+        load_price=np.array([20.0]),
+        move_price=np.array([5.0, 5.0]),
+        allowed=np.array([[True, True, False], [False, True, True]]),
+        kind=np.array([0, 1]),
+    )
+    state, kin = new_state(m, m.home[:-1]), alike(m.demand[:-1], 1, 0)
+    change, _ = anneal(
+        m, state, m.capacity, np.zeros((3, 1)), m.bar, 0.0, 0, True, PATIENCE, np.array([1], dtype=np.uint64), 3000,
+        1e-9, 1e-9, 0.5, 0.3, kin, 0.5, chains, np.array([0]), 0.2,
+    )  # fmt: skip
+    assert (change, state.place.tolist()) == ((-110.0, [1, 2]) if chains else (0.0, [0, 1]))
+    assert cost(m, state) == (10.0 if chains else 120.0)

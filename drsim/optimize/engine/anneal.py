@@ -52,6 +52,7 @@ def anneal(
     homes: float,
     alike: np.ndarray,
     kins: float,
+    chains: float,
     worst: np.ndarray,
     focus: float,
 ) -> tuple[float, int]:
@@ -83,6 +84,8 @@ def anneal(
         Share of the proposals that exchange two units; that send one home; share of the exchanges with one alike.
     alike : array of int, shape (U, K)
         Units that need about the same.
+    chains : float
+        Share of the exchanges in which the other unit goes home or anywhere instead, not to where the first one was.
     worst : array of int
         Hosts to relieve.
     focus : float
@@ -108,7 +111,7 @@ def anneal(
     rounds = max(1, steps // 1000)
     factor = (cold / hot) ** (1.0 / rounds)
     t = hot
-    kin_below = np.int64(kins * 1024)
+    kin_below, chain_below = np.int64(kins * 1024), np.int64(chains * 1024)
     swap_below, home_from = np.int64(swaps * 1024), np.int64(1024 - homes * 1024)
     focus_below = np.int64(focus * 1024) if worst.size else np.int64(0)
     for _ in range(rounds):
@@ -137,20 +140,27 @@ def anneal(
                 d = draw(random, hosts)
             if d == source:
                 continue
-            if not allowed[kind[u], d] or (v != nobody and not allowed[kind[v], source]):
+            e, goes = source, u
+            if v != nobody and chain_below and draw(random, 1024) < chain_below:
+                e = home[v] if luck & 2 else draw(random, hosts)
+                goes = u if e == source else nobody
+                if e == d:
+                    continue
+            chain = v != nobody and e != source
+            if not allowed[kind[u], d] or (v != nobody and not allowed[kind[v], e]):
                 continue
             if not room(demand, held, full, bar, home, d, u, v):
                 continue
-            if v != nobody and not room(demand, held, full, bar, home, source, v, u):
+            if v != nobody and not room(demand, held, full, bar, home, e, v, goes):
                 continue
             enough = t * patience[draw(random, patience.size)]
             delta = move_price[u] * leaves(source, home[u], d)
             if routes:
                 delta += route_price[home[u], d] - route_price[home[u], source]
             if v != nobody:
-                delta += move_price[v] * leaves(d, home[v], source)
+                delta += move_price[v] * leaves(d, home[v], e)
                 if routes:
-                    delta += route_price[home[v], source] - route_price[home[v], d]
+                    delta += route_price[home[v], e] - route_price[home[v], d]
             elif group_price != 0.0 and groups_from[u] < groups_from[u + 1]:
                 change = leaves(source, home[u], d)
                 g = groups_of[groups_from[u]]
@@ -158,11 +168,14 @@ def anneal(
                     delta += group_price
                 elif change < 0 and moved[g] == top and groups_moved[top] == 1:
                     delta -= group_price
+            comes = nobody if chain else v
             if balances:
-                delta += balance_delta(demand, use, capacity, balance, source, v, u)
+                delta += balance_delta(demand, use, capacity, balance, source, comes, u)
                 delta += balance_delta(demand, use, capacity, balance, d, u, v)
+                if chain:
+                    delta += balance_delta(demand, use, capacity, balance, e, v, nobody)
             delta += load_delta(
-                demand, held, use, full, safety, limit, load_price, over_price, home, source, v, u, np.inf
+                demand, held, use, full, safety, limit, load_price, over_price, home, source, comes, u, np.inf
             )
             # What comes without anything going only adds: the sum may stop once it is more than mended rules are worth.
             much = enough + rule_price * (wrong + all_broken)
@@ -170,6 +183,12 @@ def anneal(
             delta += load_delta(demand, held, use, full, safety, limit, load_price, over_price, home, d, u, v, most)
             if delta > much:
                 continue
+            if chain:
+                delta += load_delta(
+                    demand, held, use, full, safety, limit, load_price, over_price, home, e, v, nobody, much - delta
+                )
+                if delta > much:
+                    continue
             broken = broken_delta(m, s, u, d)
             if v == nobody:
                 delta += broken * rule_price
@@ -178,14 +197,14 @@ def anneal(
                 put(m, s, u, d)
             else:
                 put(m, s, u, d)
-                broken += broken_delta(m, s, v, source)
+                broken += broken_delta(m, s, v, e)
                 delta += broken * rule_price
                 if delta > enough or (lawful and broken > 0):
                     put(m, s, u, source)
                     continue
-                put(m, s, v, source)
+                put(m, s, v, e)
             if group_price != 0.0:
-                now = most_moved(groups_moved, top + 2)
+                now = most_moved(groups_moved, min(top + 2, groups_moved.size - 1))
                 if v != nobody:
                     delta += group_price * (now - top)
                 top = now

@@ -69,6 +69,8 @@ class Recipe:
         Share of the proposals that exchange two units; that send one home.
     kins : float
         Share of the exchanges with a unit alike.
+    chains : float
+        Share of the exchanges in which the other unit goes home or anywhere.
     focus : float
         Share of the proposals that concern a unit on a host that holds too much.
     """
@@ -86,6 +88,7 @@ class Recipe:
     swaps: float = 0.3
     homes: float = 0.4
     kins: float = 0.5
+    chains: float = 0.0
     focus: float = 0.0
 
 
@@ -171,6 +174,9 @@ RECIPES = (
 )
 """No recipe suits every problem: how tight it is, and what is held on both ends, decides."""
 
+TURNS, AGAIN = (0.7, 0.85, 1.0), Recipe(hot=0.02, over=20.0, homes=0.4, focus=0.1, swaps=0.5, chains=0.3)
+"""Shares of the time at which a long try and its further turns end; the recipe by which these loosen and tighten the
+best placement again. Where units are large beside hosts they settle early, and a longer search ends no cheaper."""
 
 LARGE = 20_000
 """Units from which on the time is too short to forget the start and to find something better."""
@@ -183,7 +189,8 @@ def race(model: Model, start: Ints, gone: Gone, *, seed: int = 0, workers: int =
     """Look for a cheap placement with the recipe that does best in short tries.
 
     Of so many units that the time is short (`LARGE`) the long tries go on from the best of the short ones.
-    Where large units are that had better be elsewhere (`roomier`), one of the long tries makes them go.
+    Where large units are that had better be elsewhere (`roomier`), the last of the long tries makes them go, and the
+    first ends sooner and goes on from the best that there is in further turns.
 
     Parameters
     ----------
@@ -198,16 +205,29 @@ def race(model: Model, start: Ints, gone: Gone, *, seed: int = 0, workers: int =
     kin = alike(model.demand[:-1], KIN, seed)
     large = len(start) >= LARGE
     recipes = PATIENT if large else RECIPES
-    turns = -(-len(recipes) // workers)
+    rounds = -(-len(recipes) // workers)
 
     def short(number: int) -> Found:
         turn = number // workers
-        begin, length = RACE * turn / turns, RACE / turns
+        begin, length = RACE * turn / rounds, RACE / rounds
         one = _Try(model, start, kin, recipes[number], np.inf, seed + number)
         return one.run(lambda: (gone() - begin) / length)
 
+    def turn(place: Ints, recipe: Recipe, number: int) -> Found:
+        begin = TURNS[number - 1] if number else RACE
+        one = _Try(model, place, kin, recipe, np.inf, seed + 200 + number)
+        return one.run(lambda: (gone() - begin) / (TURNS[number] - begin))
+
+    def turns() -> Found:
+        best = min(found[order[0]], turn(start, recipes[order[0]], 0), key=lambda one: one.rank)
+        for number in range(1, len(TURNS)):
+            best = min(best, turn(best.place, AGAIN, number), key=lambda one: one.rank)
+        return best
+
     def long(number: int) -> Found:
         last = number == workers - 1
+        if number == 0 and not last and freed is not None and not large:
+            return turns()
         problem, begin = freed if last and freed is not None else (model, ahead)
         recipe = recipes[order[1 if last and freed is None else 0]]
         one = _Try(problem, begin, kin, recipe, np.inf, seed + 100 + number)
@@ -280,7 +300,7 @@ class _Try:
         recipe, heat = self.recipe, heat * self.price
         _, change = anneal(
             self.model, state, self.model.capacity, over, bar, rule * self.price, wrong, lawful, PATIENCE, self.random,
-            self.steps, heat, heat, recipe.swaps, recipe.homes, self.kin, recipe.kins,
+            self.steps, heat, heat, recipe.swaps, recipe.homes, self.kin, recipe.kins, recipe.chains,
             np.flatnonzero((state.full > self.model.capacity).any(axis=1)), focus,
         )  # fmt: skip
         return int(change)
