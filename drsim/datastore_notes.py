@@ -57,7 +57,8 @@ def notes(
     if moves:
         gib = sum(disk.data_mib for move in moves for disk in _disks(inventory, move)) / 1024.0
         least = found.least_mib / 1024.0
-        fewest = "the fewest that do" if gib <= least + 0.01 else f"at least {least:.3g} are needed"
+        at_least = f"at least {least:.3g} are needed" if least > 0.01 else "whether fewer would do is not known"
+        fewest = "the fewest that do" if gib <= least + 0.01 else at_least
         yield f"{gib:.3g} GiB of disks are copied; {fewest}. {LEFTOVERS}"
     if policy.limits.max_minutes is not None:
         yield "How long copies of disks take is not predicted: max_minutes is not asked about."

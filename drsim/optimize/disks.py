@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from drsim.optimize.relieve import relieved
+
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
 
@@ -21,7 +23,7 @@ EVEN = 0.02
 """A datastore is relieved to its threshold, but not below the mean of its part of the estate and this: what lies below
 costs GiB that nobody feels."""
 
-LARGEST, FEWER = 30_000, 8
+LARGEST, FEWER = 5_000, 8
 """Choices up to which all are weighed; beyond, disks leave only what is too full, for so many others, the emptiest."""
 
 KILO = 1000
@@ -256,7 +258,12 @@ class _Model:
                     self._goes[number, store] = self._model.new_bool_var("")
                     ways.append(self._goes[number, store])
             self._model.add_at_most_one(ways)
+        self._loads: list[tuple[Any, int, int, int, list[tuple[int, tuple[int, int]]]]] = []
+        self._spent = False
         self._over = self._uses()
+        self._peak = self._model.new_int_var(0, 10**9, "")
+        for over in self._over:
+            self._model.add(over <= self._peak)
         self._one_a_path()
         self._moved = self._guests()
         self._data = {number: round(stock.items[number].data_mib) for number in part.items}
@@ -273,10 +280,11 @@ class _Model:
 
     def _uses(self) -> list[Any]:
         """Keep what may come, and return by how much each datastore is over its level, one variable a resource."""
-        coming, going = defaultdict[int, list[tuple[int, Any]]](list), defaultdict[int, list[tuple[int, Any]]](list)
+        coming = defaultdict[int, list[tuple[int, Any]]](list)
+        going = defaultdict[int, list[tuple[int, tuple[int, int]]]](list)
         for (number, target), go in self._goes.items():
             coming[target].append((number, go))
-            going[self._stock.items[number].at].append((number, go))
+            going[self._stock.items[number].at].append((number, (number, target)))
         overs = []
         for number in self._part.stores:
             store = self._stock.stores[number]
@@ -294,13 +302,15 @@ class _Model:
             ):
                 if size is None:
                     continue
-                change = [(round(getattr(self._stock.items[i], key) * step), go) for i, go in coming[number]]
-                change += [(-round(getattr(self._stock.items[i], key) * step), go) for i, go in going[number]]
-                total = round(used * step) + sum(much * go for much, go in change)
+                change = [(round(getattr(self._stock.items[i], key) * step), (i, number)) for i, _ in coming[number]]
+                change += [(-round(getattr(self._stock.items[i], key) * step), way) for i, way in going[number]]
+                total = round(used * step) + sum(much * self._goes[way] for much, way in change)
                 whole = max(1, round(size * step))
                 most = BASIS * (round(used * step) + sum(max(much, 0) for much, _ in change)) // whole + 1
                 over = self._model.new_int_var(0, most, "")
-                self._model.add(BASIS * total <= whole * (over + int(level * BASIS + 1e-6)))
+                allowed = int(level * BASIS + 1e-6)
+                self._model.add(BASIS * total <= whole * (over + allowed))
+                self._loads.append((over, round(used * step), whole, allowed, change))
                 overs.append(over)
         return overs
 
@@ -324,15 +334,16 @@ class _Model:
 
     def solve(self) -> Shelved:
         """Reach one aim after the other, and hold what was reached."""
-        place = {number: self._stock.items[number].at for number in self._part.items}
+        part = self._part
+        ways: dict[int, list[int]] = {number: [] for number in part.items}
+        for number, store in self._goes:
+            ways[number].append(store)
+        place = relieved(self._stock, part.stores, ways, part.full, part.written)
         leaving = [number for number in self._part.items if self._stock.stores[self._stock.items[number].at].leave]
         sizes = {number: round(self._stock.items[number].size_mib) for number in leaving}
         gone = sum(sizes[n] * go for (n, _), go in self._goes.items() if n in sizes)
         left, place = self._least(sum(sizes.values()) - gone, place) if leaving else (0.0, place)
-        peak = self._model.new_int_var(0, 10**9, "")
-        for over in self._over:
-            self._model.add(over <= peak)
-        worst, place = self._least(peak, place) if self._over else (0.0, place)
+        worst, place = self._least(self._peak, place) if self._over else (0.0, place)
         if self._over:
             _, place = self._least(sum(self._over), place)
         moved = MOVES * sum(self._data[n] * go for (n, _), go in self._goes.items()) + sum(self._moved.values())
@@ -355,15 +366,31 @@ class _Model:
         given = len(self._part.items) / min(sizes, default=1.0) if rough else 0.0
         return max(0.0, (worst - 1.0) / BASIS + min(shifts) - given)
 
+    def _hint(self, place: dict[int, int]) -> None:
+        """Tell CP-SAT a way whole, so that it goes on from there."""
+        self._model.clear_hints()  # type: ignore[no-untyped-call]
+        for (number, store), go in self._goes.items():
+            self._model.add_hint(go, int(place[number] == store))
+        moved = {self._stock.items[n].guest for n, store in place.items() if store != self._stock.items[n].at}
+        for guest, variable in self._moved.items():
+            self._model.add_hint(variable, int(guest in moved))
+        worst = 0
+        for over, used, whole, allowed, change in self._loads:
+            total = used + sum(much for much, (number, store) in change if place[number] == store)
+            value = max(0, -(-BASIS * total // whole) - allowed)
+            self._model.add_hint(over, value)
+            worst = max(worst, value)
+        self._model.add_hint(self._peak, worst)
+
     def _least(self, aim: Any, place: dict[int, int]) -> tuple[float, dict[int, int]]:
         """Minimise an aim from what was found so far; return its bound and what is found, and hold it to that."""
         from ortools.sat.python import cp_model
 
         if isinstance(aim, int):
             return float(aim), place
-        self._model.clear_hints()  # type: ignore[no-untyped-call]
-        for (number, store), go in self._goes.items():
-            self._model.add_hint(go, int(place[number] == store))
+        if self._spent:
+            return 0.0, place
+        self._hint(place)
         self._model.minimize(aim)
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
@@ -371,6 +398,7 @@ class _Model:
         solver.parameters.max_deterministic_time = self._effort_s
         status = solver.solve(self._model)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            self._spent = True  # what comes next would not be held to this aim
             return 0.0, place
         self._model.add(aim <= round(solver.objective_value))
         found = {number: self._stock.items[number].at for number in self._part.items}
