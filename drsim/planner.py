@@ -15,7 +15,7 @@ from drsim.migration import DEFAULT, Calibration, Parameters
 from drsim.optimize import Progress, Result, Stop, bounded, optimize, score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan, replay
-from drsim.policy import Limits, NotOn, Objective, Pin, Policy
+from drsim.policy import Limits, NotOn, Objective, Policy
 from drsim.quiet import QuietTimes, instant
 from drsim.schedule import Schedule, schedule
 from drsim.simulate import Simulation, simulate
@@ -141,10 +141,10 @@ def make_plan(
     closed: set[tuple[str, str]] = set()
     share_s, begin = time_limit_s, None
     for _ in range(MAX_CUTS):
-        pinned = _narrowed(policy, stuck, closed)
+        narrowed = _narrowed(policy, closed)
         result = optimize(
-            estate,
-            pinned,
+            _held(estate, stuck),
+            narrowed,
             objective,
             time_limit_s=share_s,
             seed=seed,
@@ -153,7 +153,7 @@ def make_plan(
             stop=stop,
         )
         goal = Placement({vm.name: result.placement[vm.name] for vm in inventory.vms})
-        order = schedule(inventory, pinned, goal, result.reasons)
+        order = schedule(_held(inventory, stuck), narrowed, goal, result.reasons)
         moves, simulation, climbed = _travel(inventory, policy, order.moves, parameters, calibration)
         new = {
             move.vm: _why_stuck(move)
@@ -190,7 +190,7 @@ def _asleep(times: QuietTimes, inventory: Inventory, start: datetime) -> dict[st
     """Return the guests that have a quiet time when the plan starts, and say until when."""
     found = {vm.name: times.disturbed(vm.name, start, start) for vm in inventory.vms}
     return {
-        vm: f"'{vm}' stays: it must not be moved before {seen[1]:%Y-%m-%d %H:%M} UTC."
+        vm: f"'{vm}' must not be moved before {seen[1]:%Y-%m-%d %H:%M} UTC."
         for vm, seen in found.items()
         if seen is not None
     }
@@ -348,18 +348,34 @@ def _banded(move: Move, inventory: Inventory, topology: Topology, calibration: C
     return replace(move, prediction=said)
 
 
-def _narrowed(policy: Policy, stuck: Mapping[str, str], closed: Set[tuple[str, str]]) -> Policy:
-    """Add to a policy who cannot leave and who cannot be brought where."""
-    pins = tuple(Pin(name=f"does not come to rest: {vm}", vms=(vm,)) for vm in stuck)
+def _held(inventory: Inventory, stuck: Mapping[str, str]) -> Inventory:
+    """Return the inventory with guests that cannot leave, and why."""
+    if not stuck:
+        return inventory
+    held = (
+        replace(vm, unmovable_reason=_reason(vm.name, stuck[vm.name])) if vm.name in stuck else vm
+        for vm in inventory.vms
+    )
+    return replace(inventory, vms=tuple(held))
+
+
+def _reason(vm: str, why: str) -> str:
+    """Turn a sentence about a guest into the reason that follows 'it stays there: '."""
+    about = why.removeprefix(f"'{vm}' ").removesuffix(".")
+    return f"it {about}"
+
+
+def _narrowed(policy: Policy, closed: Set[tuple[str, str]]) -> Policy:
+    """Add to a policy who cannot be brought where."""
     ways = tuple(NotOn(name=f"no way to {host}: {vm}", vms=(vm,), hosts=(host,)) for vm, host in sorted(closed))
-    return replace(policy, rules=policy.rules + pins + ways)
+    return replace(policy, rules=policy.rules + ways)
 
 
 def _why_stuck(move: Move) -> str:
     return (
-        f"'{move.vm}' stays on {move.source}: it dirties memory faster than pre-copy to {move.target} can carry within "
-        f"{move.max_downtime_ms:.0f} ms of downtime. Raise its max_downtime_ms, move it when it is quiet, or give it a "
-        "faster line."
+        f"'{move.vm}' dirties memory faster than pre-copy to {move.target} can carry within {move.max_downtime_ms:.0f} "
+        "ms of downtime. Raise its max_downtime_ms, let the policy's manners give it a ladder (auto_converge, hybrid), "
+        "move it when it is quiet, or give it a faster line."
     )
 
 
@@ -383,6 +399,8 @@ def _assemble(
     wanted_all = result.complete and not order.unreached and not left
     if objective.goal == "evacuate":
         wanted_all = wanted_all and not any(inventory.vm_by_name[vm].host in objective.hosts for vm in stuck)
+    told = " ".join(result.notes)
+    held_back = (why for vm, why in stuck.items() if _reason(vm, why) not in told)
     plan = Plan(
         inventory=inventory,
         policy=policy,
@@ -395,7 +413,7 @@ def _assemble(
         status=result.status,
         complete=wanted_all,
         applyable=bool(moves),
-        notes=(*result.notes, *order.notes, *order.unreached.values(), *left, *remarks, *stuck.values()),
+        notes=(*result.notes, *order.notes, *order.unreached.values(), *left, *remarks, *held_back),
         makespan_s=makespan_s,
         seed=seed,
         tool_version=__version__,

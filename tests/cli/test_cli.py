@@ -392,7 +392,7 @@ def test_datastores_are_evened_out_emptied_explained_and_applied(drsim: Run, tmp
     assert "If it stayed: score 20 (+20)" in drsim("explain", plan).out
     assert drsim("simulate", plan).code == 1  # what is played are lines, not disks
     assert drsim("apply", plan, "--on", f"simulated:{file}", "--yes").code == 0
-    assert drsim("report", "--run", "r0001").code == 0
+    assert drsim("report", "--run", "r0001", "-o", tmp_path / "run.html").code == 0
     emptied = drsim("plan", file, "--objective", "evacuate", "--datastore", "old")
     assert "evacuate old" in emptied.out
     assert emptied.code == 2
