@@ -16,7 +16,7 @@ from drsim.topology import Path
 
 
 def warm() -> None:
-    """Seek goals in a small cluster, alone and together, play and predict as many moves as what is compiled pays from.
+    """Seek goals in a small cluster, alone, together and with few moves; play and predict what compiling pays from.
 
     The machine code stays on disk beside the modules, or in the user's cache where those cannot be written.
     """
@@ -24,6 +24,7 @@ def warm() -> None:
     goals: tuple[Goal, ...] = ("balance", "consolidate")
     for goal in goals:
         optimize(small, Policy(), Objective(goal=goal), time_limit_s=60.0)
+    optimize(small, Policy(limits=Limits(max_moves=5)), Objective(), time_limit_s=60.0)
     optimize(small, Policy(), Objective.seeking(Term(goal="spread"), Term(goal="balance")), time_limit_s=1.0)
     following = dict(itertools.pairwise([*small.host_by_name, small.hosts[0].name]))
     moves = [Move(id=vm.name, vm=vm.name, source=vm.host, target=following[vm.host], reason="") for vm in small.vms]
