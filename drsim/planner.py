@@ -418,11 +418,7 @@ def _assemble(
         seed=seed,
         tool_version=__version__,
     )
-    broken = check.plan_violations(plan)
-    if not broken:
-        return plan
-    said = tuple(f"This plan must not be applied: {violation.text}" for violation in broken)
-    return replace(plan, applyable=False, notes=plan.notes + said)
+    return check.judged(plan)
 
 
 def simulate_plan(

@@ -11,7 +11,7 @@ from drsim.check.movable import unmovable, unstartable
 from drsim.check.numa import fits_nodes
 from drsim.check.placement import breakers, guests_of, loads, penalty, rooms, violations
 from drsim.check.policy import policy_problems
-from drsim.check.replay import plan_violations
+from drsim.check.replay import judged, plan_violations
 from drsim.check.violation import SLACK, Violation
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "fits_nodes",
     "guests_of",
     "inventory_problems",
+    "judged",
     "left_mib",
     "loads",
     "newcomer_problems",

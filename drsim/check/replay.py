@@ -29,6 +29,12 @@ def plan_violations(plan: Plan) -> tuple[Violation, ...]:
     return tuple(_Replay(plan).run())
 
 
+def judged(plan: Plan) -> Plan:
+    """Return a plan as it is if nothing is wrong with it; else one that must not be applied and says why."""
+    said = tuple(f"This plan must not be applied: {violation.text}" for violation in plan_violations(plan))
+    return replace(plan, applyable=False, notes=plan.notes + said) if said else plan
+
+
 class _Replay:
     """Loads and places of all guests as the waves go by."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from drsim.compiled import compiled, inlined
 from drsim.optimize.engine.anneal import draw
 from drsim.optimize.engine.model import Bools, Floats, Ints
+from drsim.optimize.engine.spread import level
 
 PEAK, BEYOND, HOSTS, LOST = range(4)
 """What is counted: the highest load, 1 = mean; guests beyond an even spread; hosts in use; further guests of a flavour
@@ -87,15 +88,6 @@ class Weighed(NamedTuple):
     """(S, 4) prices of what is counted: the last row is made least, the others must not rise above `cap`."""
     cap: Floats
     """(S,) infinite for the last."""
-
-
-@inlined
-def level(use, load, host):  # type: ignore[no-untyped-def]
-    """Return the load of a host, of the resource that it has most of."""
-    most = 0.0
-    for r in range(use.shape[1]):
-        most = max(most, use[host, r] * load[host, r])
-    return most
 
 
 @inlined
