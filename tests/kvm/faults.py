@@ -12,23 +12,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
 from drsim.errors import LabError
-from drsim.inventory import Inventory, Vm
 from drsim.plan import Landing, Move
 from drsim.transfer import Transfer
-from executor.collect import collect_estate
-from executor.estate import read_hosts_file
-from executor.hypervisor.base import Outcome, Progress
+from executor.hypervisor.base import Progress
 from executor.hypervisor.libvirt_kvm import LibvirtKvm
 from executor.hypervisor.libvirt_read import is_severed
 from executor.lab.config import LOCAL_FOLDER
 from executor.lab.lab import Lab
 from executor.lab.topology import LabGuest, LabHost, LabTopology
+from tests.kvm.matrix import read
+from tests.kvm.postcopy_faults import (
+    POSTCOPY,
+    postcopy_cut,
+    postcopy_power_failure,
+    postcopy_qemu_killed,
+    postcopy_recovered,
+    postcopy_target_killed_late,
+)
 from tests.kvm.program import play_all
+from tests.kvm.scene import HANDS_OFF, NOTICED_S, Expected, Scenario, Scene
 
 NAME = "faults"
 TOPOLOGY = LabTopology(
@@ -41,62 +47,8 @@ TOPOLOGY = LabTopology(
 )
 MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
 OTHER_FOLDER = "/srv/other"
-POSTCOPY: dict[str, object] = {"transfer": Transfer(mode="postcopy")}
 SLOW_MBIT_S = 150.0
 """Cap at which the guest is on its way for some seven seconds."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Scene:
-    """A migration under way, and everything that can be done to it."""
-
-    lab: Lab
-    door: LibvirtKvm
-    vm: Vm
-    move: Move
-
-    def at(self, share: float, act: Callable[[], None], *, phase: str = "memory") -> Outcome:
-        """Migrate, and act once when that share of what is known to be left has been sent."""
-        done = threading.Event()
-
-        def look(progress: Progress) -> None:
-            whole = progress.sent_mib + progress.remaining_mib
-            if not done.is_set() and whole and progress.sent_mib >= share * whole and progress.rounds:
-                done.set()
-                threading.Thread(target=act, daemon=True).start()
-
-        outcome = self.door.migrate(self.move, self.vm, look)
-        if not done.is_set():
-            raise LabError(f"the migration was over before {share:.0%} of it: {outcome.status}, {outcome.reason}")
-        return outcome
-
-    def kill_qemu(self, host: str) -> None:
-        """SIGKILL the guest's QEMU on a host."""
-        self.lab.run(host, f"kill -9 $(cat /run/libvirt/qemu/{self.vm.name}.pid)")
-
-    def places(self) -> dict[str, str]:
-        """Where the guest is, by libvirt's own word: host to state."""
-        return {sighting.host: sighting.state for sighting in self.door.locate(self.vm).sightings}
-
-
-Scenario = Callable[[Scene], "Expected"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What came of it, and what must be so: `runs_on` is where the guest runs (None: nowhere)."""
-
-    outcome: Outcome
-    status: str
-    runs_on: str | None
-    says: str = ""
-    or_nowhere: bool = False
-
-
-def read(lab: Lab) -> Inventory:
-    """Collect the lab."""
-    estate = read_hosts_file(lab.state.folder / "hosts.yaml")
-    return collect_estate(estate, clock=lambda: datetime.now(UTC), interval_s=0.1).inventory
 
 
 # Scenarios
@@ -236,85 +188,6 @@ def ports_taken(scene: Scene) -> Expected:
     return Expected(outcome=outcome, status="stayed", runs_on=scene.move.source)
 
 
-def postcopy_cut(scene: Scene) -> Expected:
-    """Cut while the guest runs on the target without all of its memory: each end holds a part of it."""
-    outcome = scene.at(0.6, lambda: scene.lab.cut(scene.move.target))
-    scene.lab.cut(scene.move.target, cut=False)
-    return Expected(outcome=outcome, status="unknown", runs_on=scene.move.target, says="keeps its hands off")
-
-
-def postcopy_recovered(scene: Scene) -> Expected:
-    """The same, and then what is missing is sent over a new connection."""
-    torn = postcopy_cut(scene).outcome
-    if torn.status != "unknown":
-        raise LabError(f"the post-copy was not cut: {torn}")
-    outcome = scene.door.recover(scene.move, scene.vm, lambda progress: None)
-    return Expected(outcome=outcome, status="moved", runs_on=scene.move.target)
-
-
-HANDS_OFF = "keeps its hands off"
-IN_POSTCOPY = 0.6
-"""Share of what is left at which a post-copy is under way."""
-
-
-def postcopy_qemu_killed(which: str) -> Scenario:
-    """Kill one of the two halves of a guest: the memory that it held is lost, and nothing may be started anywhere."""
-
-    def scenario(scene: Scene) -> Expected:
-        host = scene.move.source if which == "source" else scene.move.target
-        outcome = scene.at(IN_POSTCOPY, lambda: scene.kill_qemu(host))
-        if which == "target":
-            return old_copy(scene, outcome)
-        half = scene.move.target  # it runs until it needs what is lost
-        return Expected(outcome=outcome, status="unknown", runs_on=half, says="Save from it", or_nowhere=True)
-
-    return scenario
-
-
-def postcopy_power_failure(which: str) -> Scenario:
-    def scenario(scene: Scene) -> Expected:
-        host = scene.move.source if which == "source" else scene.move.target
-        outcome = scene.at(IN_POSTCOPY, lambda: scene.lab.crash(host))
-        if outcome.status != "unknown" or HANDS_OFF not in outcome.reason:
-            raise LabError(f"with a host down: {outcome}")
-        scene.lab.restart(host)
-        time.sleep(NOTICED_S)
-        # Now both can be asked, and it is still not known: the guest's memory is gone in part.
-        outcome = scene.door.watch(scene.move, scene.vm, lambda progress: None)
-        if which == "target":
-            return old_copy(scene, outcome)
-        return Expected(
-            outcome=outcome, status="unknown", runs_on=scene.move.target, says="Save from it", or_nowhere=True
-        )
-
-    return scenario
-
-
-NOTICED_S = 30.0
-"""After which a QEMU has sent something to a host that has come back and was told that nobody there knows of it."""
-
-
-def old_copy(scene: Scene, outcome: Outcome) -> Expected:
-    """The half on the target is gone. The old one stays paused if QEMU had pages to send, else it is let run again."""
-    source = scene.move.source
-    if scene.places().get(source) == "running":
-        return Expected(outcome=outcome, status="unknown", runs_on=source, says="let the old copy run again")
-    return Expected(outcome=outcome, status="unknown", runs_on=None, says="Never resume it")
-
-
-def postcopy_target_killed_late(scene: Scene) -> Expected:
-    """Kill QEMU of the target with the last pages of the source under way on a dead line."""
-    target = scene.move.target
-
-    def act() -> None:
-        scene.lab.cut(target)
-        time.sleep(1.0)
-        scene.kill_qemu(target)
-        scene.lab.cut(target, cut=False)
-
-    return old_copy(scene, scene.at(0.85, act))
-
-
 def daemon_stopped_long(which: str) -> Scenario:
     """Stop a daemon for longer than keepalive bears: whatever came of it, one copy runs and drsim finds it."""
 
@@ -416,8 +289,8 @@ SCENARIOS: dict[str, tuple[Scenario, dict[str, object]]] = {
     "link cut at 95%, TCP gives up soon": (link_cut_soon_given_up, {}),
     "disk of the target full": (disk_full, {"guest": "l"}),
     "no port left on the target": (ports_taken, {}),
-    "link cut in post-copy": (postcopy_cut, {"transfer": Transfer(mode="postcopy")}),
-    "link cut in post-copy, recovered": (postcopy_recovered, {"transfer": Transfer(mode="postcopy")}),
+    "link cut in post-copy": (postcopy_cut, POSTCOPY),
+    "link cut in post-copy, recovered": (postcopy_recovered, POSTCOPY),
     **{
         f"QEMU of the {which} killed in post-copy": (postcopy_qemu_killed(which), POSTCOPY)
         for which in ("source", "target")
