@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -48,30 +48,43 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def lines(value: Any) -> str:
-    """Write a value of JSON types with one record a line: what changed shows in a diff, and it is written fast."""
-    return "".join(_lines(value, "")) + "\n"
+def compact(value: Any) -> str:
+    """Write a noun or a value of JSON types on one line."""
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
 
 
-def _lines(value: Any, indent: str) -> Iterator[str]:
+def lines(value: Any, record: Callable[[Any], str] = compact) -> str:
+    """Write a value of JSON types with one record a line: what changed shows in a diff, and it is written fast.
+
+    Parameters
+    ----------
+    value : object
+        What to write; in it records may be nouns.
+    record : callable
+        Writes one record.
+    """
+    return "".join(_lines(value, "", record)) + "\n"
+
+
+def _lines(value: Any, indent: str, record: Callable[[Any], str]) -> Iterator[str]:
     inner = indent + " "
     if isinstance(value, dict) and any(_holds_records(item) for item in value.values()):
         for number, (key, item) in enumerate(value.items()):
-            yield f"{',' if number else '{'}\n{inner}{_compact(key)}: "
-            yield from _lines(item, inner)
+            yield f"{',' if number else '{'}\n{inner}{compact(key)}: "
+            yield from _lines(item, inner, record)
         yield f"\n{indent}}}"
-    elif isinstance(value, list) and value and isinstance(value[0], dict):
+    elif isinstance(value, list | tuple) and value and _is_record(value[0]):
         for number, item in enumerate(value):
-            yield f"{',' if number else '['}\n{inner}{_compact(item)}"
+            yield f"{',' if number else '['}\n{inner}{record(item)}"
         yield f"\n{indent}]"
     else:
-        yield _compact(value)
+        yield compact(value)
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict) or is_dataclass(value)
 
 
 def _holds_records(value: Any) -> bool:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(isinstance(item, dict | list) for item in items)
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(isinstance(item, list) or _is_record(item) for item in items)

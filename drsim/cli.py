@@ -228,7 +228,7 @@ def plan(
     spare_blas()
     with watched(gap, stalled) as stop:
         made = (
-            plan_storage(estate, rules, vms=vm or [], to=to or "", disks=disk or [])
+            plan_storage(estate, rules, vms=vm or [], to=to or "", disks=disk or [], calibration=calibration)
             if storage_only
             else make_plan(
                 estate,
@@ -250,8 +250,7 @@ def plan(
     else:
         console().print(plan_view(made, all_moves=all_moves))
         if out and made.applyable:
-            played = "" if of_disks else f"drsim simulate {out}; "
-            console().print(f"Written to {out}. Next: {played}drsim apply {out}")
+            console().print(f"Written to {out}. Next: drsim simulate {out}; drsim apply {out}")
     raise typer.Exit(PROPOSED if made.moves or made.starts else NOTHING_TO_DO)
 
 
@@ -335,14 +334,15 @@ def what_if(
     inventory: InventoryArgument,
     policy: PolicyArgument = None,
     change: Annotated[
-        list[str] | None, typer.Option("--change", "-c", help="lose:HOST, drain:HOST, add:N:LIKE or grow:PERCENT.")
+        list[str] | None,
+        typer.Option("--change", "-c", help="lose:HOST, drain:HOST, empty:DATASTORE, add:N:LIKE, grow:PERCENT."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
     time_limit: TimeOption = 5.0,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the estate as it is with what it would be: a host lost, hosts added, a drain, growth."""
+    """Compare the estate as it is with what it would be: hosts lost, added or drained, datastores emptied, growth."""
     from drsim.formats import write_text
     from drsim.whatif import compare, comparison_view, parse_case
 

@@ -60,8 +60,6 @@ def notes(
         at_least = f"at least {least:.3g} are needed" if least > 0.01 else "whether fewer would do is not known"
         fewest = "the fewest that do" if gib <= least + 0.01 else at_least
         yield f"{gib:.3g} GiB of disks are copied; {fewest}. {LEFTOVERS}"
-    if policy.limits.max_minutes is not None:
-        yield "How long copies of disks take is not predicted: max_minutes is not asked about."
     stuck = [
         (vm, disk, item)
         for (vm, disk), item, where in zip(known.disks, known.stock.items, found.place, strict=True)

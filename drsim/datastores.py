@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from drsim import check
+from drsim.copying import foreseen
 from drsim.datastore_notes import Known, notes
 from drsim.inventory import Datastore, Disk, Inventory, Vm
+from drsim.migration import Calibration
 from drsim.optimize import Item, Shelved, Stock, Store, score, shelve
 from drsim.placement import Placement
 from drsim.plan import Move, Plan
@@ -19,7 +21,13 @@ from drsim.version import __version__
 
 
 def plan_datastores(
-    inventory: Inventory, policy: Policy, objective: Objective, *, time_limit_s: float = 10.0, seed: int = 0
+    inventory: Inventory,
+    policy: Policy,
+    objective: Objective,
+    *,
+    time_limit_s: float = 10.0,
+    seed: int = 0,
+    calibration: Calibration | None = None,
 ) -> Plan:
     """Decide which disks to move to which datastores; nobody changes hosts.
 
@@ -35,10 +43,14 @@ def plan_datastores(
         Time for the search, seconds.
     seed : int
         Same input and seed: same plan.
+    calibration : Calibration, optional
+        Constants by which copies are predicted, and what is known of their errors; by default those of the model.
     """
     known = _stock(inventory, policy, objective)
     found = shelve(known.stock, time_limit_s, seed)
-    moves = _moves(inventory, policy, objective, known, found)
+    moves, makespan_s, told = foreseen(
+        inventory, _moves(inventory, policy, objective, known, found), policy.limits, calibration or Calibration()
+    )
     there = landed(inventory, moves)
     before = score(inventory, policy, objective, Placement.of(inventory))
     after = score(there, policy, objective, Placement.of(inventory))
@@ -59,7 +71,8 @@ def plan_datastores(
         status="nothing to do" if not moves else "optimal" if reached else "feasible",
         complete=after.objective <= 1e-6,
         applyable=bool(moves),
-        notes=tuple(notes(inventory, policy, objective, known, found, moves, proven=reached)),
+        notes=(*notes(inventory, policy, objective, known, found, moves, proven=reached), *told),
+        makespan_s=makespan_s,
         seed=seed,
         tool_version=__version__,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated
 
@@ -183,8 +183,22 @@ class Plan:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the whole plan in canonical form, its inventory included."""
+        """SHA-256 of the whole plan in canonical form, its inventory included; of one that was read, as it was written.
+
+        A plan file may be older than fields that have come since: what a person reviewed keeps its hash.
+        """
+        return self.content_hash
+
+    @cached_property
+    def content_hash(self) -> str:
+        """The same of what the plan says now, fields included that came after it was written."""
         return fingerprint(self)
+
+    def under(self, written: str) -> Plan:
+        """Return the same plan with the hash of the record that it was read from."""
+        same = replace(self)
+        same.__dict__["hash"] = written
+        return same
 
 
 def replay(moves: tuple[Move, ...], placement: Placement) -> Placement:

@@ -94,9 +94,6 @@ def make_plan(
     if problems := (*check.policy_problems(policy, estate), *_unknown(objective, inventory)):
         raise PolicyError(*problems)
 
-    if objective.of_disks:
-        return plan_datastores(inventory, policy, objective, time_limit_s=time_limit_s, seed=seed)
-
     if policy.limits.max_minutes is not None:
 
         def anew(limits: Limits) -> Plan:
@@ -113,6 +110,10 @@ def make_plan(
             )
 
         return _in_time(policy, policy.limits.max_minutes, anew)
+
+    if objective.of_disks:
+        known = calibration or Calibration(parameters=parameters)
+        return plan_datastores(inventory, policy, objective, time_limit_s=time_limit_s, seed=seed, calibration=known)
 
     inventory = wired(inventory, policy)
     estate = awaiting(inventory, policy, objective)
@@ -179,8 +180,8 @@ def make_plan(
         notes += (
             "Some of its guests have quiet times, which 'drsim apply' keeps: plan with --start to plan for them.",
         )
-    if calibration is not None:
-        moves = _all_banded(moves, inventory, calibration)
+    known = calibration or Calibration(parameters=parameters)
+    moves = _all_banded(moves, inventory, known, only_disks=calibration is None)
     return _assemble(
         inventory, estate, policy, objective, result, order, moves, stuck, notes, simulation.makespan_s, seed
     )
@@ -196,9 +197,19 @@ def _asleep(times: QuietTimes, inventory: Inventory, start: datetime) -> dict[st
     }
 
 
-def _all_banded(moves: tuple[Move, ...], inventory: Inventory, calibration: Calibration) -> tuple[Move, ...]:
+def _all_banded(
+    moves: tuple[Move, ...], inventory: Inventory, calibration: Calibration, *, only_disks: bool = False
+) -> tuple[Move, ...]:
+    """Return the moves with their bands; where nothing was calibrated, those whose disks travel along have wide ones.
+
+    What lines carry is declared or measured, what disks do is neither: a time that depends on them is not to be told
+    as if it were certain.
+    """
     topology = Topology(inventory)
-    return tuple(_banded(move, inventory, topology, calibration) for move in moves)
+    return tuple(
+        move if only_disks and not move.copy_disks else _banded(move, inventory, topology, calibration)
+        for move in moves
+    )
 
 
 def _takes_disks(stores: Stores, inventory: Inventory, vm: str, host: str) -> bool:
@@ -344,6 +355,7 @@ def _banded(move: Move, inventory: Inventory, topology: Topology, calibration: C
         path,
         max_downtime_ms=move.aim_downtime_ms,
         bandwidth_mbit_s=move.bandwidth_mbit_s,
+        copy_disks=move.copy_disks,
     )
     return replace(move, prediction=said)
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from drsim.check import Violation
 from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
-from drsim.report.text import carried, duration, milliseconds, parts, score_text, size, visible, wish
+from drsim.report.text import carried, duration, how_long, milliseconds, parts, route, score_text, size, visible, wish
 from drsim.simulate import Replications, Simulation
 
 if TYPE_CHECKING:
@@ -83,8 +83,9 @@ def _verdict(plan: Plan) -> RenderableType:
     if plan.moves:
         worst = max((move.prediction.downtime_ms for move in plan.moves if move.prediction), default=0.0)
         grid.add_row("moves", f"{len(plan.moves)} in {len(plan.waves)} waves, {carried(plan)}")
-        if not plan.disks_only:
-            grid.add_row("takes", f"{duration(plan.makespan_s)}; longest standstill of a guest {milliseconds(worst)}")
+        still = "no guest stands still" if plan.disks_only else f"longest standstill of a guest {milliseconds(worst)}"
+        if any(move.prediction is not None for move in plan.moves):
+            grid.add_row("takes", f"{duration(plan.makespan_s)}; {still}")
     flags = [
         "complete" if plan.complete else "[yellow]not complete[/yellow]",
         "applyable" if plan.applyable else "nothing to do" if not plan.moves else "[red]not applyable[/red]",
@@ -111,11 +112,9 @@ def _moves(moves: Iterable[Move]) -> RenderableType:
         p = move.prediction
         cells = ("-", "-", "-", "-")
         if p is not None:
-            cells = (f"+{p.start_s:.1f} s", duration(p.total_time_s), milliseconds(p.downtime_ms), size(p.sent_mib))
-        route = _plain(f"{move.source} -> {move.target}") + (" (stop-over)" if move.stop_over else "")
-        if move.storage_only:
-            route = _plain(f"{', '.join(move.copy_disks)} on {move.source}")
-        table.add_row(str(move.wave), move.id, _plain(move.vm), route, *cells, _plain(move.reason))
+            cells = (f"+{p.start_s:.1f} s", how_long(move, p), milliseconds(p.downtime_ms), size(p.sent_mib))
+        way = _plain(route(move)) + (" (stop-over)" if move.stop_over else "")
+        table.add_row(str(move.wave), move.id, _plain(move.vm), way, *cells, _plain(move.reason))
     return table
 
 
@@ -138,7 +137,6 @@ def simulation_view(simulation: Simulation, moves: Sequence[Move]) -> Renderable
         table.add_column(title, no_wrap=True)
     for move in moves:
         p = simulation.predictions[move.id]
-        route = _plain(f"{move.source} -> {move.target}")
         cells = (
             f"+{p.start_s:.1f} s",
             f"+{p.end_s:.1f} s",
@@ -146,7 +144,7 @@ def simulation_view(simulation: Simulation, moves: Sequence[Move]) -> Renderable
             size(p.sent_mib),
             str(p.rounds),
         )
-        table.add_row(move.id, _plain(move.vm), route, *cells)
+        table.add_row(move.id, _plain(move.vm), _plain(route(move)), *cells)
     return Group(table, Text(f"All done after {duration(simulation.makespan_s)}."))
 
 

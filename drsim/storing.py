@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from drsim import check
+from drsim.copying import foreseen
 from drsim.errors import InventoryError, PlanError, PolicyError, Problem
 from drsim.inventory import Inventory
+from drsim.migration import Calibration
 from drsim.optimize import score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan
@@ -41,6 +43,7 @@ def plan_storage(
     vms: Sequence[str],
     to: str,
     disks: Sequence[str] = (),
+    calibration: Calibration | None = None,
 ) -> Plan:
     """Plan to move disks of running guests to another datastore of the host that each is on; nobody changes hosts.
 
@@ -54,6 +57,8 @@ def plan_storage(
         Datastore.
     disks : sequence of str
         Their disks, by target name; all by default. Those that lie there already stay.
+    calibration : Calibration, optional
+        Constants by which copies are predicted, and what is known of their errors; by default those of the model.
 
     Raises
     ------
@@ -103,11 +108,12 @@ def plan_storage(
     paths = [landing.path for move in moves for landing in move.landings]
     if twins := [path for path in paths if paths.count(path) > 1]:
         raise _refuse("disks", f"two disks would become {twins[0]}.", "Move them one by one, renamed.")
-    return _plan(inventory, policy, moves, to)
+    return _plan(inventory, policy, moves, to, calibration or Calibration())
 
 
-def _plan(inventory: Inventory, policy: Policy, unnamed: Sequence[Move], to: str) -> Plan:
-    moves = in_waves(unnamed, policy.limits)
+def _plan(inventory: Inventory, policy: Policy, unnamed: Sequence[Move], to: str, calibration: Calibration) -> Plan:
+    waves = in_waves(unnamed, policy.limits)
+    moves, makespan_s, told = foreseen(inventory, waves, policy.limits, calibration)
     wish = Objective(goal="repair")
     reached = score(inventory, policy, wish, Placement.of(inventory))
     note = f"Disks move to {to}; every guest stays on its host. {LEFTOVERS}"
@@ -120,7 +126,8 @@ def _plan(inventory: Inventory, policy: Policy, unnamed: Sequence[Move], to: str
         after=reached,
         applyable=bool(moves),
         status="feasible" if moves else "nothing to do",
-        notes=(note,) if moves else (),
+        notes=(note, *told) if moves else (),
+        makespan_s=makespan_s,
         tool_version=__version__,
     )
     if broken := check.plan_violations(plan):

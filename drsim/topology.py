@@ -44,6 +44,9 @@ class Path:
         Round-trip time; fraction of packets lost.
     connection_mbit_s : float
         Most that one connection gets: a card of a bond, or what was measured. Infinite where there is neither.
+    disk_edges : tuple of str
+        What copied disks cross besides, while they are copied: datastores, or what a host copies at once
+        (`drsim.disk_lines`).
     """
 
     edges: tuple[str, ...]
@@ -51,6 +54,7 @@ class Path:
     rtt_ms: float
     loss: float
     connection_mbit_s: float = math.inf
+    disk_edges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

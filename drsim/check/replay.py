@@ -150,7 +150,13 @@ class _Replay:
         if limits.max_gib is not None and gib > limits.max_gib * (1 + SLACK):
             text = f"{gib:.4g} GiB are moved, more than max_gib={limits.max_gib:g}."
             yield self._say("limit", "plan", text, "Move less.", 0)
-        minutes = self._plan.makespan_s / 60.0
+        if limits.max_minutes is not None:
+            for move in self._plan.moves:
+                if move.prediction is None:
+                    text = f"Move {move.id}: how long it takes is not predicted, and max_minutes is to be kept."
+                    yield self._say("limit", move.id, text, "Make a new plan.", move.wave)
+        ends_s = (move.prediction.end_s for move in self._plan.moves if move.prediction is not None)
+        minutes = max([self._plan.makespan_s, *ends_s]) / 60.0
         if limits.max_minutes is not None and minutes > limits.max_minutes * (1 + SLACK):
             text = f"It takes {minutes:.4g} minutes, more than max_minutes={limits.max_minutes:g}."
             yield self._say("limit", "plan", text, "Move less.", 0)

@@ -4,7 +4,13 @@ from drsim.formats.attributes import fields
 from drsim.formats.calibrations import calibration_to_yaml, read_calibration, write_calibration
 from drsim.formats.demands import read_demand
 from drsim.formats.folder import from_frames, to_frames
-from drsim.formats.inventories import inventory_to_json, read_inventory, read_newcomers, write_inventory
+from drsim.formats.inventories import (
+    InventoryText,
+    inventory_to_json,
+    read_inventory,
+    read_newcomers,
+    write_inventory,
+)
 from drsim.formats.neutral import read_neutral, write_placement
 from drsim.formats.plans import plan_from_json, plan_to_json, read_plan, write_plan
 from drsim.formats.policies import read_policy, write_policy
@@ -14,6 +20,7 @@ from drsim.formats.tables import write_tables
 from drsim.formats.text import write_text
 
 __all__ = [
+    "InventoryText",
     "calibration_to_yaml",
     "fields",
     "from_frames",

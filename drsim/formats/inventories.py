@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
-from drsim.canonical import lines, plain
+from drsim.canonical import compact, lines, plain
 from drsim.check import inventory_problems
 from drsim.errors import InventoryError
 from drsim.formats.folder import read_folder, write_folder
@@ -22,6 +23,31 @@ FORMAT = "drsim-inventory"
 def inventory_to_json(inventory: Inventory) -> str:
     """Write an inventory as JSON: same inventory, same bytes."""
     return lines({"format": FORMAT, "format_version": FORMAT_VERSION, **plain(inventory)})
+
+
+class InventoryText:
+    """Writes an inventory again and again as `inventory_to_json` does; of what is the same as before the text is kept.
+
+    An inventory that differs from the one before in a few records costs little more than putting their texts together.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, tuple[Any, str]] = {}
+        self._now: dict[int, tuple[Any, str]] = {}
+
+    def of(self, inventory: Inventory) -> str:
+        """Return the JSON text of an inventory."""
+        self._now = {}
+        nouns = {field.name: getattr(inventory, field.name) for field in fields(inventory)}
+        text = lines({"format": FORMAT, "format_version": FORMAT_VERSION, **nouns}, self._record)
+        self._before = self._now
+        return text
+
+    def _record(self, noun: Any) -> str:
+        # The noun is kept beside its text, so that its identity is not given to another while that is remembered.
+        known = self._before.get(id(noun)) or (noun, compact(noun))
+        self._now[id(noun)] = known
+        return known[1]
 
 
 def read_inventory(path: str | Path) -> Inventory:

@@ -8,14 +8,16 @@ from dataclasses import replace
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
+from drsim.disk_lines import DiskLines
 from drsim.errors import DataError
 from drsim.formats.tables import read_table
 from drsim.formats.text import read_text, refuse
 from drsim.inventory import PageClass, Vm
-from drsim.migration import Observation, Options, group_keys
-from drsim.plan import Plan
+from drsim.migration import DEFAULT, Observation, Options, group_keys
+from drsim.plan import Move, Plan
 from drsim.topology import Path, Topology
 from drsim.transfer import Transfer
+from drsim.units import MIB_S_PER_MBIT_S
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +106,8 @@ def _observation(row: dict[str, Any]) -> Observation:
 def read_trail(path: str | File, plans: Sequence[Plan]) -> tuple[Observation, ...]:
     """Read the migrations of an exported audit trail (``drsim audit --jsonl``) whose plans are at hand.
 
-    Migrations of one wave that crossed one line are taken to have shared it evenly.
+    Migrations of one wave that crossed one line are taken to have shared it evenly; so are copies of disks that landed
+    on one datastore.
 
     Raises
     ------
@@ -136,6 +139,8 @@ def _moved(plan: Plan, move_id: str, detail: dict[str, Any], at: str) -> Observa
     move = next((one for one in plan.moves if one.id == move_id), None)
     if move is None:
         return None
+    if move.storage_only:
+        return _copied(plan, move, detail, at)
     topology = Topology(plan.inventory)
     path = topology.path(move.source, move.target)
     if path is None:
@@ -156,4 +161,24 @@ def _moved(plan: Plan, move_id: str, detail: dict[str, Any], at: str) -> Observa
         cell=f"{vm.name}/{move.source}/{move.target}",
         groups=group_keys(plan.inventory.host_by_name[move.source], plan.inventory.host_by_name[move.target]),
         at=at,
+    )
+
+
+def _copied(plan: Plan, move: Move, detail: dict[str, Any], at: str) -> Observation:
+    """Return a move of disks on their host; that no guest stood still is said by nobody's clock, so it is left out."""
+    wave = [one for one in plan.moves if one.wave == move.wave]
+    rate_mib_s = DiskLines(plan.inventory, wave, DEFAULT.copy_mib_s).datastores_mib_s(move)
+    stores = ",".join(dict.fromkeys(landing.datastore for landing in move.landings))
+    return Observation(
+        vm=plan.inventory.vm_by_name[move.vm],
+        path=Path(edges=(), bandwidth_mbit_s=rate_mib_s / MIB_S_PER_MBIT_S, rtt_ms=0.0, loss=0.0),
+        max_downtime_ms=move.max_downtime_ms,
+        bandwidth_mbit_s=move.bandwidth_mbit_s,
+        copy_disks=move.copy_disks,
+        options=Options.of(move.transfer),
+        total_time_s=detail.get("total_time_s"),
+        sent_mib=detail.get("sent_mib"),
+        cell=f"{move.vm}/{move.source}/{stores}",
+        at=at,
+        storage_only=True,
     )

@@ -3,19 +3,22 @@
 from drsim.migration.automaton import Migration, Phase
 from drsim.migration.calibration import Calibration, calibrate
 from drsim.migration.choose import Choice, aim_ms, calm_cap_mbit_s, choose_mode, converging_rate_mbit_s
+from drsim.migration.disk_copy import Course, DiskCopy
 from drsim.migration.disks import copied_disks
 from drsim.migration.estimate import Costs, Guests, estimate
 from drsim.migration.groups import group_keys
 from drsim.migration.observation import MEASURES, Observation, foresee
 from drsim.migration.options import Compression, Options
 from drsim.migration.parameters import DEFAULT, Parameters
-from drsim.migration.predict import TracePoint, draws, predict, prediction, trace
+from drsim.migration.predict import TracePoint, draws, predict, predict_copy, prediction, trace
 from drsim.migration.presets import G5K, LAB_TCG, SIMGRID, VMOTION, XEN, XEN_2005
 from drsim.migration.quick import quick
 from drsim.migration.rates import sender_mib_s, thread_cores
 from drsim.migration.table import Entry, table
+from drsim.migration.tune import COPY
 
 __all__ = [
+    "COPY",
     "DEFAULT",
     "G5K",
     "LAB_TCG",
@@ -28,6 +31,8 @@ __all__ = [
     "Choice",
     "Compression",
     "Costs",
+    "Course",
+    "DiskCopy",
     "Entry",
     "Guests",
     "Migration",
@@ -47,6 +52,7 @@ __all__ = [
     "foresee",
     "group_keys",
     "predict",
+    "predict_copy",
     "prediction",
     "quick",
     "sender_mib_s",

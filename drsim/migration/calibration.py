@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -11,16 +11,23 @@ import numpy as np
 from drsim.errors import DataError, Problem
 from drsim.inventory import Host, Inventory, Vm
 from drsim.migration.bands import band, beyond
+from drsim.migration.disks import named_disks
 from drsim.migration.groups import group_keys, own_constants
 from drsim.migration.observation import MEASURES, Observation, features
 from drsim.migration.parameters import DEFAULT, Parameters
-from drsim.migration.tune import knobs, residuals, tune
+from drsim.migration.tune import COPY, knobs, residuals, tune
 from drsim.plan import Move, Prediction
 from drsim.topology import Path
 from drsim.units import About
 
 FOLDS = 10
 """Parts into which cells are dealt; each is predicted with what was tuned on the others."""
+
+DISKS = "disk_mib"
+"""Range of the data of disks that travelled along, MiB; absent if none ever did."""
+
+UNSEEN = 1.0
+"""How far out of range a copy of disks lies if none was ever measured: bands of a factor of four, not of two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +67,14 @@ class Calibration:
         return {move.id: self.between(hosts[move.source], hosts[move.target]) for move in moves} if self.groups else {}
 
     def with_bands(
-        self, said: Prediction, vm: Vm, path: Path, *, max_downtime_ms: float, bandwidth_mbit_s: float | None
+        self,
+        said: Prediction,
+        vm: Vm,
+        path: Path,
+        *,
+        max_downtime_ms: float,
+        bandwidth_mbit_s: float | None,
+        copy_disks: Collection[str] = (),
     ) -> Prediction:
         """Return the prediction with its 90 % bands, widened if no such migration was seen.
 
@@ -68,10 +82,15 @@ class Calibration:
         ----------
         said : Prediction
             Made with these `parameters`.
-        vm, path, max_downtime_ms, bandwidth_mbit_s
+        vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks
             What it was made for.
         """
-        outside = beyond(features(vm, path, bandwidth_mbit_s, max_downtime_ms), self.ranges)
+        known = features(vm, path, bandwidth_mbit_s, max_downtime_ms)
+        if copy_disks:
+            known[DISKS] = sum(disk.data_mib for disk in named_disks(vm, copy_disks))
+        outside = beyond(known, self.ranges)
+        if copy_disks and DISKS not in self.ranges:
+            outside += UNSEEN
         time = band(said.total_time_s, self.residuals.get("total_time_s", ()), outside)
         downtime = band(max(said.downtime_ms, 1.0), self.residuals.get("downtime_ms", ()), outside)
         sent = band(max(said.sent_mib, 1.0), self.residuals.get("sent_mib", ()), outside)
@@ -87,6 +106,30 @@ class Calibration:
             client_gap_low_ms=gap.low,
             client_gap_high_ms=gap.high,
             in_range=outside <= 0.0,
+        )
+
+    @property
+    def knows_copies(self) -> bool:
+        """Whether it was made from enough copies of disks on their hosts to say how sure a prediction of one is."""
+        return len(self.residuals.get(f"{COPY}total_time_s", ())) >= 2
+
+    def with_copy_bands(self, said: Prediction) -> Prediction:
+        """Return the prediction of disks that move alone with its 90 % bands; wide ones if no such copy was seen."""
+        outside = 0.0 if self.knows_copies else UNSEEN
+        time = band(said.total_time_s, self.residuals.get(f"{COPY}total_time_s", ()), outside)
+        sent = band(max(said.sent_mib, 1.0), self.residuals.get(f"{COPY}sent_mib", ()))
+        gap = band(max(said.client_gap_ms or 0.0, 1.0), self.residuals.get(f"{COPY}client_gap_ms", ()), outside)
+        return replace(
+            said,
+            total_time_low_s=time.low,
+            total_time_high_s=time.high,
+            downtime_low_ms=said.downtime_ms,
+            downtime_high_ms=said.downtime_ms,
+            sent_low_mib=sent.low,
+            sent_high_mib=sent.high,
+            client_gap_low_ms=gap.low,
+            client_gap_high_ms=gap.high,
+            in_range=self.knows_copies,
         )
 
 
@@ -143,7 +186,7 @@ def calibrate(
         source=source,
         observations=len(observations),
         parameters=best,
-        groups=own_constants(observations, best, seed),
+        groups=own_constants([one for one in observations if not one.storage_only], best, seed),
         uncertainty={key: float(np.std([getattr(one, key) for one in drawn])) for key in turned} if drawn else {},
         residuals=held_out(observations, best, seed),
         ranges=_ranges(observations),
@@ -155,12 +198,12 @@ def held_out(observations: Sequence[Observation], start: Parameters, seed: int) 
     cells = sorted({one.cell for one in observations})
     order = np.random.default_rng([seed, 1]).permutation(len(cells))
     part = {cells[int(cell)]: place % min(FOLDS, len(cells)) for place, cell in enumerate(order)}
-    found: dict[str, list[float]] = {measure: [] for measure in MEASURES}
+    found: dict[str, list[float]] = {measure: [] for measure in MEASURES}  # in this order
     for fold in range(min(FOLDS, len(cells))):
         kept = [one for one in observations if part[one.cell] != fold]
         tested = [one for one in observations if part[one.cell] == fold]
         for measure, values in residuals(tested, tune(kept, start)).items():
-            found[measure] += values
+            found.setdefault(measure, []).extend(values)
     return {measure: tuple(sorted(values)) for measure, values in found.items() if values}
 
 
@@ -174,5 +217,9 @@ def _resample(
 
 
 def _ranges(observations: Sequence[Observation]) -> dict[str, tuple[float, float]]:
-    rows = [features(one.vm, one.path, one.bandwidth_mbit_s, one.max_downtime_ms) for one in observations]
-    return {key: (min(row[key] for row in rows), max(row[key] for row in rows)) for key in rows[0]}
+    """Return what was seen of migrations; of disks, only where some travelled along, for most migrations have none."""
+    migrations = [one for one in observations if not one.storage_only]
+    rows = [features(one.vm, one.path, one.bandwidth_mbit_s, one.max_downtime_ms) for one in migrations]
+    found = {key: (min(row[key] for row in rows), max(row[key] for row in rows)) for key in (rows[0] if rows else ())}
+    sizes = [sum(disk.data_mib for disk in named_disks(one.vm, one.copy_disks)) for one in migrations if one.copy_disks]
+    return found | ({DISKS: (min(sizes), max(sizes))} if sizes else {})

@@ -12,7 +12,7 @@ from drsim.inventory import Vm
 from drsim.migration.estimate import Guests, estimate
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import Parameters
-from drsim.migration.predict import predict
+from drsim.migration.predict import predict, predict_copy
 from drsim.plan import Prediction
 from drsim.topology import Path
 from drsim.units import MIB_S_PER_MBIT_S
@@ -53,6 +53,8 @@ class Observation:
         Link and classes of hosts that it belongs to, the most special one first (`drsim.migration.groups`).
     at : str or None
         When, ISO 8601.
+    storage_only : bool
+        Whether disks moved alone, on their host; the bandwidth of the path is what their datastores left for it.
     """
 
     vm: Vm
@@ -69,22 +71,33 @@ class Observation:
     cell: str = ""
     groups: tuple[str, ...] = ()
     at: str | None = None
+    storage_only: bool = False
 
 
 def foresee(observations: Sequence[Observation], parameters: Parameters) -> list[Prediction]:
     """Return what the model would have said of each."""
-    return [
-        predict(
+    return [_foreseen(one, parameters) for one in observations]
+
+
+def _foreseen(one: Observation, parameters: Parameters) -> Prediction:
+    if one.storage_only:
+        return predict_copy(
             one.vm,
-            one.path,
-            max_downtime_ms=one.max_downtime_ms,
+            one.copy_disks,
             bandwidth_mbit_s=one.bandwidth_mbit_s,
-            copy_disks=one.copy_disks,
+            most_mib_s=one.path.bandwidth_mbit_s * MIB_S_PER_MBIT_S,
             parameters=parameters,
             options=one.options,
         )
-        for one in observations
-    ]
+    return predict(
+        one.vm,
+        one.path,
+        max_downtime_ms=one.max_downtime_ms,
+        bandwidth_mbit_s=one.bandwidth_mbit_s,
+        copy_disks=one.copy_disks,
+        parameters=parameters,
+        options=one.options,
+    )
 
 
 def expected(observations: Sequence[Observation], parameters: Parameters) -> Floats:
@@ -100,12 +113,12 @@ def expected(observations: Sequence[Observation], parameters: Parameters) -> Flo
         Columns as `MEASURES`.
     """
     found = np.empty((len(observations), len(MEASURES)))
-    groups: dict[Options, list[int]] = {}
+    groups: dict[tuple[bool, Options], list[int]] = {}
     for number, one in enumerate(observations):
-        groups.setdefault(one.options, []).append(number)
-    for options, rows in groups.items():
+        groups.setdefault((one.storage_only, one.options), []).append(number)
+    for (alone, options), rows in groups.items():
         members = [observations[row] for row in rows]
-        if options.throttles or options.compression == "xbzrle" or options.postcopy_after_s is not None:
+        if alone or options.throttles or options.compression == "xbzrle" or options.postcopy_after_s is not None:
             said = foresee(members, parameters)
             found[rows] = [[getattr(one, measure) for measure in MEASURES] for one in said]
         else:

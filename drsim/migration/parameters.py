@@ -194,6 +194,24 @@ class Parameters:
     ] = 0.9
     """Assumption: beyond it the mirror is said not to converge and the guest's writes are taken as held back to it."""
 
+    copy_mib_s: Annotated[
+        float, Gt(0), About("What a host copies of disks from one of its datastores to another, all together.", "MiB/s")
+    ] = 200.0
+    """Assumption: between a hard disk (some 150) and a SATA SSD (some 500); from 50 to 2,000 is nothing unusual.
+    A datastore whose write rate is known goes no faster than that. To be calibrated."""
+
+    copy_s: Annotated[
+        float, Ge(0), About("Of disks copied on their host, what takes time beside the data, start to switch.", "s")
+    ] = 0.5
+    """Making the volumes, starting the mirrors, switching over, and half of the second between two looks of the
+    executor (`executor.hypervisor.libvirt_kvm`)."""
+
+    pivot_ms: Annotated[
+        float, Ge(0), About("Silence that a client sees while a guest's disk is switched to its copy.", "ms")
+    ] = 20.0
+    """The guest's vCPUs run on; QEMU lets its disk drain meanwhile (``mirror_exit_common`` in block/mirror.c). Order
+    of a few writes to the disk."""
+
     throttle_trigger: Annotated[
         float, Gt(0), About("Dirtied, of what was sent meanwhile, from which vCPUs are slowed.")
     ] = 0.5

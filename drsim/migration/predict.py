@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from drsim.inventory import Vm
 from drsim.migration.automaton import Migration, Phase
 from drsim.migration.compiled import player
+from drsim.migration.disk_copy import Course, DiskCopy
 from drsim.migration.leg import net_rate, over_s
 from drsim.migration.numbers import Numbers, numbers
 from drsim.migration.options import PLAIN, Options
@@ -104,6 +106,49 @@ def predict(
     while not migration.done:
         _go_on(migration)
     return prediction(migration, start_s=0.0)
+
+
+def predict_copy(
+    vm: Vm,
+    copy_disks: Collection[str],
+    *,
+    bandwidth_mbit_s: float | None = None,
+    most_mib_s: float = math.inf,
+    parameters: Parameters = DEFAULT,
+    options: Options = PLAIN,
+) -> Prediction:
+    """Return what it costs to copy disks of a running guest to other datastores of its host when nobody else does.
+
+    Parameters
+    ----------
+    vm : Vm
+        The guest.
+    copy_disks : collection of str
+        Its disks that are copied.
+    bandwidth_mbit_s : float, optional
+        Cap given to the hypervisor, for each disk.
+    most_mib_s : float
+        What the datastores that take them leave for it, MiB/s.
+    parameters, options
+        As for `predict`.
+
+    Returns
+    -------
+    Prediction
+        The guest does not stand still; traffic holds what it writes meanwhile. It does not converge if the guest writes
+        more than a mirror gets rid of, and its writes are not to end on both disks.
+
+    Raises
+    ------
+    PlanError
+        If a disk is not one of the guest's.
+    """
+    copy = DiskCopy(vm, copy_disks, bandwidth_mbit_s=bandwidth_mbit_s, parameters=parameters, options=options)
+    while not copy.done:
+        rate = min(copy.limit_mib_s, most_mib_s)
+        copy.advance(copy.wait_s(rate), rate)
+        copy.happen()
+    return prediction(copy, start_s=0.0)
 
 
 def _played(play: Callable[..., Any], own: Numbers, rtt_s: float, parameters: Parameters) -> Prediction:
@@ -202,8 +247,8 @@ def _go_on(migration: Migration) -> None:
     migration.happen()
 
 
-def prediction(migration: Migration, start_s: float) -> Prediction:
-    """Return the outcome of a migration that has ended."""
+def prediction(migration: Course, start_s: float) -> Prediction:
+    """Return the outcome of a migration, or of a copy of disks alone, that has ended."""
     return Prediction(
         start_s=start_s,
         total_time_s=migration.elapsed_s,

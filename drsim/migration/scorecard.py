@@ -9,6 +9,7 @@ import numpy as np
 
 from drsim.migration.calibration import Calibration
 from drsim.migration.observation import MEASURES, Observation, foresee
+from drsim.migration.tune import COPY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,17 +39,26 @@ def scorecard(observations: Sequence[Observation], calibration: Calibration) -> 
     Returns
     -------
     DataFrame
-        Columns: ``at`` (when, or None), ``guest``, ``cell``, ``measure`` (one of `COMPARED`, with its unit),
-        ``predicted``, ``actual``, ``error_share`` (predicted over actual less 1), ``low``, ``high`` (90 % band),
-        ``covered`` (NaN without a band), ``in_range``; in the order of time where it is known.
+        Columns: ``at`` (when, or None), ``guest``, ``cell``, ``measure`` (one of `COMPARED`, with its unit; ``copy_``
+        before it if disks moved alone), ``predicted``, ``actual``, ``error_share`` (predicted over actual less 1),
+        ``low``, ``high`` (90 % band), ``covered`` (NaN without a band), ``in_range``; in the order of time where it is
+        known.
     """
     import pandas as pd
 
     rows = []
     for one, said in zip(observations, foresee(observations, calibration.parameters), strict=True):
-        banded = calibration.with_bands(
-            said, one.vm, one.path, max_downtime_ms=one.max_downtime_ms, bandwidth_mbit_s=one.bandwidth_mbit_s
-        )
+        if one.storage_only:
+            banded = calibration.with_copy_bands(said)
+        else:
+            banded = calibration.with_bands(
+                said,
+                one.vm,
+                one.path,
+                max_downtime_ms=one.max_downtime_ms,
+                bandwidth_mbit_s=one.bandwidth_mbit_s,
+                copy_disks=one.copy_disks,
+            )
         for measure in COMPARED:
             actual, predicted = getattr(one, measure), getattr(said, measure)
             if actual is None or predicted is None:
@@ -59,7 +69,7 @@ def scorecard(observations: Sequence[Observation], calibration: Calibration) -> 
                     "at": one.at,
                     "guest": one.vm.name,
                     "cell": one.cell,
-                    "measure": measure,
+                    "measure": f"{COPY}{measure}" if one.storage_only else measure,
                     "predicted": predicted,
                     "actual": actual,
                     "error_share": predicted / actual - 1.0 if actual else np.nan,

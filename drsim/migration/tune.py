@@ -97,15 +97,25 @@ ZSTD = (
 )
 XBZRLE = (Knob(name="xbzrle_ratio", scale=0.3, tells="traffic with xbzrle", most=1.0),)
 TUNNEL = (Knob(name="tunnel_limit_mbit_s", scale=1_000.0, tells="time of tunnelled migrations", limits=True),)
+COPIES = (
+    Knob(name="copy_mib_s", scale=100.0, tells="time of large disks moved on their host", limits=True),
+    Knob(name="copy_s", scale=0.5, tells="time of small disks moved on their host"),
+    Knob(name="pivot_ms", scale=20.0, tells="a client's silence when a disk is moved on its host"),
+)
 
-KNOBS = (*ALWAYS, *FAR, *POSTCOPY, *MULTIFD, *TLS, *ZSTD, *XBZRLE, *TUNNEL)
+COPY = "copy_"
+"""Before the names of measures of disks that moved alone."""
+
+KNOBS = (*ALWAYS, *FAR, *POSTCOPY, *MULTIFD, *TLS, *ZSTD, *XBZRLE, *TUNNEL, *COPIES)
 """All constants that migrations can tell."""
 
 
 def knobs(observations: Sequence[Observation]) -> tuple[Knob, ...]:
     """Return the constants that these migrations can tell anything about."""
-    found = list(ALWAYS)
+    found: list[Knob] = []
     for wanted, some in (
+        (any(not one.storage_only for one in observations), ALWAYS),
+        (any(one.storage_only for one in observations), COPIES),
         (any(one.path.rtt_ms > 0.0 for one in observations), FAR),
         (any(one.options.postcopy for one in observations), POSTCOPY),
         (any(one.options.parallel_connections for one in observations), MULTIFD),
@@ -203,6 +213,17 @@ def loss(observations: Sequence[Observation], parameters: Parameters) -> float:
 
 
 def residuals(observations: Sequence[Observation], parameters: Parameters) -> dict[str, list[float]]:
-    """Return by measure the logarithms of measured over predicted, of all that was measured."""
-    off = np.log(measured(observations) / np.maximum(expected(observations, parameters), 1e-9))
-    return {measure: column[np.isfinite(column)].tolist() for measure, column in zip(MEASURES, off.T, strict=True)}
+    """Return by measure the logarithms of measured over predicted, of all that was measured.
+
+    Disks that moved alone have measures of their own, ``copy_`` before the name: nothing of a migration is like them.
+    """
+    found: dict[str, list[float]] = {}
+    for alone in (False, True):
+        some = [one for one in observations if one.storage_only is alone]
+        if not some:
+            continue
+        actual, said = measured(some), np.maximum(expected(some, parameters), 1e-9)
+        off = np.log(np.where(actual > 0.0, actual, np.nan) / said)
+        for measure, column in zip(MEASURES, off.T, strict=True):
+            found[f"{COPY}{measure}" if alone else measure] = column[np.isfinite(column)].tolist()
+    return found

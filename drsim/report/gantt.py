@@ -13,7 +13,7 @@ from drsim.plan import Move, Plan
 from drsim.report.actual import Actual
 from drsim.report.axes import SMALL, quiet, sheet, time_unit
 from drsim.report.palette import ACTUAL, BAD, GRID, INK, MUTED, PREDICTED, SHADE
-from drsim.report.text import duration, milliseconds, size, visible
+from drsim.report.text import duration, how_long, milliseconds, route, size, visible
 
 ROWS = 40
 """Moves up to which each has a row of its own; beyond, moves share the rows of the host that they leave."""
@@ -102,7 +102,7 @@ def bar_titles(plan: Plan, actual: Sequence[Actual] = ()) -> dict[str, str]:
     for number, move in enumerate(plan.moves):
         if (p := move.prediction) is not None:
             titles[f"predicted-{number}"] = (
-                f"{move.id} {move.vm}: {move.source} → {move.target}, predicted {duration(p.total_time_s)}, "
+                f"{move.id} {move.vm}: {route(move, '→')}, predicted {how_long(move, p)}, "
                 f"downtime {milliseconds(p.downtime_ms)}, {size(p.sent_mib)}"
             )
     for record in actual:
@@ -115,7 +115,7 @@ def bar_titles(plan: Plan, actual: Sequence[Actual] = ()) -> dict[str, str]:
 
 def _own_rows(moves: Sequence[Move]) -> tuple[dict[str, int], list[tuple[float, str]]]:
     rows = {move.id: row for row, move in enumerate(moves)}
-    return rows, [(row, f"{move.vm}  {move.source} → {move.target}") for row, move in enumerate(moves)]
+    return rows, [(row, f"{move.vm}  {route(move, '→')}") for row, move in enumerate(moves)]
 
 
 def _shared_rows(moves: Sequence[Move]) -> tuple[dict[str, int], list[tuple[float, str]]]:

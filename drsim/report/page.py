@@ -50,6 +50,8 @@ def compose(package: str, template: str, **values: Any) -> str:
         "signed": _known(lambda share: text.percent(share, signed=True)),
         "fixed": _known(lambda value: f"{value:.3f}"),
         "number": _known(lambda value: f"{value:.4g}"),
+        "route": text.route,
+        "how_long": text.how_long,
     }
     return environment.get_template(template).render(version=__version__, palette=PALETTE, **values)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drsim.plan import Plan, Score
+from drsim.plan import Move, Plan, Prediction, Score
 
 
 def visible(text: str) -> str:
@@ -43,6 +43,23 @@ def count(number: int, thing: str) -> str:
 def percent(share: float, *, signed: bool = False) -> str:
     """Write a share: ``12.5 %``; signed for errors."""
     return f"{share:+.1%}".replace("%", " %") if signed else f"{share:.1%}".replace("%", " %")
+
+
+def route(move: Move, arrow: str = "->") -> str:
+    """Say where a move goes: ``h1 -> h2``; of disks alone which they are, and where: ``vda on h1``."""
+    return (
+        f"{', '.join(move.copy_disks)} on {move.source}"
+        if move.storage_only
+        else f"{move.source} {arrow} {move.target}"
+    )
+
+
+def how_long(move: Move, said: Prediction) -> str:
+    """Say how long a move takes; where disks decide it, within which band, for that is a wide one."""
+    low_s, high_s = said.total_time_low_s, said.total_time_high_s
+    if not move.copy_disks or low_s is None or high_s is None:
+        return duration(said.total_time_s)
+    return f"{duration(said.total_time_s)} ({duration(low_s)} to {duration(high_s)})"
 
 
 def wish(plan: Plan) -> str:
@@ -107,7 +124,8 @@ def verdict(plan: Plan) -> str:
             achieved.append(
                 f"{'lowers' if will < was else 'raises'} {unit or 'the objective'} from {before} to {after}"
             )
-    means = count(len(plan.moves), "move") + ("" if plan.disks_only else f" in {duration(plan.makespan_s)}")
+    timed = any(move.prediction is not None for move in plan.moves)
+    means = count(len(plan.moves), "move") + (f" in {duration(plan.makespan_s)}" if timed else "")
     return f"The plan {' and '.join(achieved) or 'keeps its score'} with {means}."
 
 
@@ -138,9 +156,9 @@ def summary(plan: Plan) -> list[str]:
         if known:
             worst = max(known, key=lambda p: p.downtime_ms)
             vm = next(move.vm for move in plan.moves if move.prediction is worst)
+            still = f"longest downtime {milliseconds(worst.downtime_ms)} ({vm})"
             lines.append(
-                f"Expected to take {duration(plan.makespan_s)}; "
-                f"longest downtime {milliseconds(worst.downtime_ms)} ({vm})."
+                f"Expected to take {duration(plan.makespan_s)}; {'no downtime' if plan.disks_only else still}."
             )
     elif not plan.starts:
         lines.append("Nothing to do.")

@@ -9,19 +9,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from drsim.migration import Migration
+from drsim.disk_lines import LOADING
+from drsim.migration import Course
 from drsim.simulate.flows import Flow, Flows
 from drsim.topology import Path
 
 
-def drive(flows: Flows, waves: Sequence[Sequence[tuple[Migration, Path]]]) -> float:
+def drive(flows: Flows, waves: Sequence[Sequence[tuple[Course, Path]]]) -> float:
     """Let migrations run to their ends, wave by wave; return the end of the last one, seconds.
 
     Parameters
     ----------
     flows : Flows
         The lines that they share.
-    waves : sequence of sequences of (Migration, Path)
+    waves : sequence of sequences of (Course, Path)
         What starts together; a wave starts when the one before has ended. The migrations tell what became of them.
     """
     end_s = 0.0
@@ -30,10 +31,11 @@ def drive(flows: Flows, waves: Sequence[Sequence[tuple[Migration, Path]]]) -> fl
     return end_s
 
 
-def _wave(flows: Flows, wave: Sequence[tuple[Migration, Path]], now_s: float) -> float:
+def _wave(flows: Flows, wave: Sequence[tuple[Course, Path]], now_s: float) -> float:
     """Play one wave; return its end."""
     runs = [run for run, _ in wave]
-    ways: list[Flow] = [flows.open(path.edges) for _, path in wave]
+    ways: list[Flow] = [flows.open((*path.disk_edges, *path.edges)) for _, path in wave]
+    narrow = {number for number, (_, path) in enumerate(wave) if path.disk_edges}
     sends = {way.number: number for number, way in enumerate(ways)}
     timers: list[tuple[float, int, int]] = []  # when, in the order of their making, whose
     waits_s = [0.0] * len(wave)
@@ -46,6 +48,11 @@ def _wave(flows: Flows, wave: Sequence[tuple[Migration, Path]], now_s: float) ->
                 next_s = min(next_s, flows.close(way, now_s) or next_s)
                 under_way -= 1
                 continue
+            if number in narrow and run.phase not in LOADING:  # its disks are there
+                narrow.remove(number)
+                next_s = min(next_s, flows.close(way, now_s) or next_s)
+                way = ways[number] = flows.open(wave[number][1].edges)
+                sends[way.number] = number
             flows.limit(way, run.limit_mib_s)
             if run.limit_mib_s > 0.0:
                 next_s = min(next_s, flows.begin(way, run, now_s))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from drsim.migration import Migration
+from drsim.migration import Course
 from drsim.migration.leg import Leg
 from drsim.simulate.compiled import kernel_for, rusher
 from drsim.simulate.kernel import FLOW_COLUMNS, LAST, LEAST, NET, REAL, ROSE, SENT, SOON_S, SPENT, Tables
@@ -61,6 +61,8 @@ class Flows:
         longer, one into a host that sends at less than that takes no longer.
     fast : bool
         Whether to use the compiled kernel.
+    disks_mib_s : mapping of str to float, optional
+        Rates of further lines, of data alone (`drsim.disk_lines.DiskLines`).
 
     Attributes
     ----------
@@ -69,14 +71,22 @@ class Flows:
     """
 
     def __init__(
-        self, capacity_mbit_s: Mapping[str, float], goodput: float, return_share: float = 1.0, *, fast: bool = False
+        self,
+        capacity_mbit_s: Mapping[str, float],
+        goodput: float,
+        return_share: float = 1.0,
+        *,
+        fast: bool = False,
+        disks_mib_s: Mapping[str, float] | None = None,
     ) -> None:
+        disks = disks_mib_s or {}
         self._kernel = kernel_for(fast)
         self._return_share = return_share
-        self._names = tuple(capacity_mbit_s)
+        self._names = (*capacity_mbit_s, *disks)
         self._index = {edge: number for number, edge in enumerate(self._names)}
-        self._per_mbit = MIB_S_PER_MBIT_S * goodput
-        self._capacity_mbit_s = np.array(list(capacity_mbit_s.values()), dtype=np.float64)
+        self._per_mbit = MIB_S_PER_MBIT_S * np.array([goodput] * len(capacity_mbit_s) + [1.0] * len(disks))
+        rates = [*capacity_mbit_s.values(), *(rate / MIB_S_PER_MBIT_S for rate in disks.values())]
+        self._capacity_mbit_s = np.array(rates, dtype=np.float64)
         count, longest = len(self._names), 2
         self.tables = Tables(
             flow=np.zeros((ROOM, FLOW_COLUMNS)),
@@ -137,12 +147,12 @@ class Flows:
         self._changed[flow.number] = min(flow.limit_mib_s, flow.most_mib_s)
         return first
 
-    def begin(self, flow: Flow, run: Migration, now_s: float) -> float:
+    def begin(self, flow: Flow, run: Course, now_s: float) -> float:
         """Let a migration send what it has to; return when that is over at the rate that it has."""
         due_s: float = self._kernel.begin(self.tables, flow.number, run.leg, run.last_rate_mib_s, now_s)
         return due_s
 
-    def end(self, flow: Flow, run: Migration, now_s: float) -> None:
+    def end(self, flow: Flow, run: Course, now_s: float) -> None:
         """Tell a migration what it has sent since `begin`."""
         self._kernel.end(self.tables, flow.number, now_s)
         row = self.tables.flow[flow.number].tolist()

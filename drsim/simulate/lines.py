@@ -8,7 +8,7 @@ import numpy as np
 import simpy
 from simpy.events import Event as SimEvent
 
-from drsim.migration import Migration
+from drsim.migration import Course
 from drsim.simulate.flows import Flow, Flows
 from drsim.simulate.use import LinkUses
 
@@ -20,7 +20,7 @@ class Lines:
     ----------
     env : simpy.Environment
         The simulation.
-    capacity_mbit_s, goodput, return_share, fast
+    capacity_mbit_s, goodput, return_share, fast, disks_mib_s
         As for `Flows`.
 
     Attributes
@@ -37,9 +37,10 @@ class Lines:
         return_share: float = 1.0,
         *,
         fast: bool = False,
+        disks_mib_s: Mapping[str, float] | None = None,
     ) -> None:
         self._env = env
-        self.flows = Flows(capacity_mbit_s, goodput, return_share, fast=fast)
+        self.flows = Flows(capacity_mbit_s, goodput, return_share, fast=fast, disks_mib_s=disks_mib_s)
         self._over: dict[int, SimEvent] = {}
         self._alarm_s = np.inf
         self.settled: Callable[[], None] = lambda: None
@@ -65,13 +66,13 @@ class Lines:
         if self.flows.slow(flow, most_mib_s):
             self._settle_soon()
 
-    def send(self, flow: Flow, run: Migration) -> SimEvent:
+    def send(self, flow: Flow, run: Course) -> SimEvent:
         """Let a migration send what it has to; return an event for when that is over. `sent` must be called then."""
         over = self._over[flow.number] = SimEvent(self._env)
         self._wake(self.flows.begin(flow, run, self._env.now))
         return over
 
-    def sent(self, flow: Flow, run: Migration) -> None:
+    def sent(self, flow: Flow, run: Course) -> None:
         """Tell a migration what it has sent since `send`."""
         self.flows.end(flow, run, self._env.now)
         del self._over[flow.number]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import simpy
 
 from drsim import migration
+from drsim.disk_lines import DiskLines
 from drsim.inventory import Inventory, Vm
-from drsim.migration import DEFAULT, Migration, Options, Parameters, Phase, TracePoint, prediction
+from drsim.migration import DEFAULT, Course, Options, Parameters, Phase, TracePoint, prediction
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.carry import Process, carry
@@ -32,7 +33,8 @@ def simulate(
     """Play moves in their waves and return what became of them.
 
     A wave starts when the one before has ended; the moves of a wave start together. Migrations share the lines that
-    they cross max-min fairly, each up to what its cap, TCP and its sending thread allow.
+    they cross max-min fairly, each up to what its cap, TCP and its sending thread allow; copies of disks share the
+    datastores that they land on, and what a host copies between its own (`drsim.disk_lines`).
 
     Parameters
     ----------
@@ -62,8 +64,7 @@ def simulate(
     Raises
     ------
     PlanError
-        If a move names a guest, a host or a disk that the inventory does not have, or hosts that nothing joins; or if
-        it moves disks on one host.
+        If a move names a guest, a host or a disk that the inventory does not have, or hosts that nothing joins.
     """
     topology = Topology(inventory)
     env = simpy.Environment()
@@ -72,11 +73,12 @@ def simulate(
     def tell(kind: EventKind, move: Move | None, text: str) -> None:
         events.append(Event(time_s=env.now, kind=kind, move_id=move.id if move else None, text=text))
 
-    runs: dict[str, Migration] = {}
+    disks = DiskLines(inventory, moves, parameters.copy_mib_s)
+    runs: dict[str, Course] = {}
     paths: dict[str, Path] = {}
     waves: dict[int, list[Move]] = {}
     for move in moves:
-        paths[move.id] = path_of(inventory, topology, move)
+        paths[move.id] = disks.over(path_of(inventory, topology, move), move)
         runs[move.id] = start(
             guest_of(inventory, move), paths[move.id], move, limits, (own or {}).get(move.id, parameters)
         )
@@ -87,6 +89,7 @@ def simulate(
         parameters.goodput,
         parameters.return_share,
         fast=pays(len(moves)) if compiled is None else compiled,
+        disks_mib_s=disks.capacity_mib_s,
     )
     starts: dict[str, float] = {}
 
@@ -145,15 +148,21 @@ def _migrate(
     lines: Lines,
     move: Move,
     path: Path,
-    run: Migration,
+    run: Course,
     tell: Callable[[EventKind, Move | None, str], None],
 ) -> Process:
     """Live one migration, and tell what people want to know of it."""
+    if move.storage_only:
+        names = ", ".join(move.copy_disks)
+        tell("start", move, f"{names} of {move.vm} leave for {', '.join(each.datastore for each in move.landings)}")
+        yield from carry(env, lines, path.edges, run, disk_edges=path.disk_edges)
+        tell("end", move, f"{move.vm} uses {names} at their new places")
+        return
     tell("start", move, f"{move.vm} leaves {move.source} for {move.target}")
 
     def became(phase: Phase) -> None:
         if phase == "switchover":
             tell("switchover", move, f"{move.vm} stops on {move.source}, {run.remaining_mib:.1f} MiB are left to send")
 
-    yield from carry(env, lines, path.edges, run, became)
+    yield from carry(env, lines, path.edges, run, became, disk_edges=path.disk_edges)
     tell("end", move, f"{move.vm} runs on {move.target}")

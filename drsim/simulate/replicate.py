@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from drsim.disk_lines import DiskLines
 from drsim.inventory import Inventory, Vm
-from drsim.migration import Calibration, Migration
+from drsim.migration import COPY, Calibration
 from drsim.migration.numbers import Numbers, numbers
 from drsim.migration.plain import CONVERGES, DOWN_S, ELAPSED_S, OF_CLASS, STATE
 from drsim.plan import Move
@@ -19,7 +20,7 @@ from drsim.policy import Limits
 from drsim.simulate.compiled import PAYS_FROM
 from drsim.simulate.drive import drive
 from drsim.simulate.flows import Flows
-from drsim.simulate.start import guest_of, path_of, terms
+from drsim.simulate.start import guest_of, path_of, start, terms
 from drsim.topology import Path, Topology
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ BATCH = 25
 
 UNKNOWN = math.log(2.0) / 1.645
 """Spread where nothing was ever measured: a factor of two at 90 %, as in `drsim.migration.bands`."""
+
+UNSEEN = 2.0 * UNKNOWN
+"""The same of disks that move alone: a factor of four, as in `drsim.migration.Calibration.with_copy_bands`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,7 +107,7 @@ def replicate(
         As for `simulate`; one move or more.
     calibration : Calibration
         Constants, and residuals of predictions of total time and downtime; without residuals of its own all moves are
-        off by one common factor, of two at 90 %.
+        off by one common factor, of two at 90 %, and copies of disks alone by one of four.
     replications : int
         How often.
     seed : int
@@ -128,14 +132,14 @@ def replicate(
     from joblib import Parallel, delayed
     from joblib.parallel import get_active_backend
 
-    estate = _involved(inventory, moves)
+    estate, disks = _involved(inventory, moves), DiskLines(inventory, moves, calibration.parameters.copy_mib_s)
     children = np.random.SeedSequence(seed).spawn(replications)
     batches = [children[at : at + BATCH] for at in range(0, replications, BATCH)]
     compiled = replications * len(moves) >= PAYS_FROM
     # Ray's backend hands all over at the end.
     one_by_one = get_active_backend()[0].supports_return_generator
     done = Parallel(n_jobs=processes, return_as="generator" if one_by_one else "list")(
-        delayed(_play)(estate, moves, limits, calibration, batch, compiled) for batch in batches
+        delayed(_play)(estate, disks, moves, limits, calibration, batch, compiled) for batch in batches
     )
     rows: list[Row] = []
     for batch in done:
@@ -156,6 +160,7 @@ Row = tuple[float, Floats, Floats, NDArray[np.bool_]]
 
 def _play(
     inventory: Inventory,
+    disks: DiskLines,
     moves: Sequence[Move],
     limits: Limits,
     calibration: Calibration,
@@ -166,9 +171,11 @@ def _play(
     names = list(dict.fromkeys(move.vm for move in moves))
     topology, parameters = Topology(inventory), calibration.parameters
     special = calibration.by_move(inventory, moves)
-    paths = [path_of(inventory, topology, move) for move in moves]
+    paths = [disks.over(path_of(inventory, topology, move), move) for move in moves]
     guests = [guest_of(inventory, move) for move in moves]
-    how = [terms(path, move, limits, special.get(move.id, parameters)) for move, path in zip(moves, paths, strict=True)]
+    own = [special.get(move.id, parameters) for move in moves]
+    how = [terms(path, move, limits, p) for move, path, p in zip(moves, paths, own, strict=True)]
+    alone = list(dict.fromkeys(move.vm for move in moves if move.storage_only))
     waves: dict[int, list[int]] = {}
     for number, move in enumerate(moves):
         waves.setdefault(move.wave, []).append(number)
@@ -178,13 +185,29 @@ def _play(
         time = dict(zip(names, _factors(calibration.residuals, "total_time_s", len(names), draw), strict=True))
         still = _factors(calibration.residuals, "downtime_ms", len(moves), draw)
         drawn = {vm.name: _scaled(vm, float(time[vm.name])) for vm in guests}
-        begun = [(drawn[move.vm], path, of) for move, path, of in zip(moves, paths, how, strict=True)]
-        flows = Flows(topology.capacity_mbit_s, parameters.goodput, parameters.return_share, fast=compiled)
-        plain = [own for vm, path, of in begun if (own := numbers(vm, path, **of)) is not None] if compiled else []
+        copied: dict[str, Vm] = {}
+        if alone:
+            more = _factors(calibration.residuals, f"{COPY}total_time_s", len(alone), draw, UNSEEN)
+            whose = {vm.name: vm for vm in guests}
+            copied = {name: _scaled(whose[name], float(by)) for name, by in zip(alone, more, strict=True)}
+        begun = [(copied if move.storage_only else drawn)[move.vm] for move in moves]
+        flows = Flows(
+            topology.capacity_mbit_s,
+            parameters.goodput,
+            parameters.return_share,
+            fast=compiled,
+            disks_mib_s=disks.capacity_mib_s,
+        )
+        plain: list[Numbers] = []
+        if compiled and not alone:
+            each = (numbers(vm, path, **of) for vm, path, of in zip(begun, paths, how, strict=True))
+            plain = [found for found in each if found is not None]
         if len(plain) == len(begun):
             end_s, ended = _rush(flows, paths, plain, order)
         else:
-            runs = [Migration(vm, path, **of) for vm, path, of in begun]
+            runs = [
+                start(vm, path, move, limits, p) for vm, path, move, p in zip(begun, paths, moves, own, strict=True)
+            ]
             end_s = drive(flows, [[(runs[number], paths[number]) for number in members] for members in order])
             ended = np.array([(run.elapsed_s, run.downtime_s, run.converges) for run in runs])
         rows.append((end_s, ended[:, 0], ended[:, 1] * 1e3 * still, ended[:, 2] > 0.0))
@@ -211,10 +234,16 @@ def _rush(
     return end_s, state[:, [ELAPSED_S, DOWN_S, CONVERGES]]
 
 
-def _factors(residuals: Mapping[str, Sequence[float]], measure: str, count: int, draw: np.random.Generator) -> Floats:
+def _factors(
+    residuals: Mapping[str, Sequence[float]],
+    measure: str,
+    count: int,
+    draw: np.random.Generator,
+    unknown: float = UNKNOWN,
+) -> Floats:
     seen = np.asarray(residuals.get(measure, ()), dtype=np.float64)
     if seen.size < 2:
-        return np.full(count, math.exp(UNKNOWN * float(draw.standard_normal())))
+        return np.full(count, math.exp(unknown * float(draw.standard_normal())))
     shared = draw.choice(seen, seen.size).mean() - seen.mean()
     factors: Floats = np.exp(draw.choice(seen, count) + shared)
     return factors

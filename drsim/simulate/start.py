@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from drsim.disk_lines import HOME
 from drsim.errors import PlanError, Problem
 from drsim.inventory import Inventory, Vm
-from drsim.migration import Migration, Options, Parameters
+from drsim.migration import Course, DiskCopy, Migration, Options, Parameters
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.topology import Path, Topology
 
 
-def start(vm: Vm, path: Path, move: Move, limits: Limits, parameters: Parameters) -> Migration:
-    """Return the migration of a guest over a path, at its beginning.
+def start(vm: Vm, path: Path, move: Move, limits: Limits, parameters: Parameters) -> Course:
+    """Return the migration of a guest over a path, or the copy of its disks alone, at its beginning.
 
     Raises
     ------
     PlanError
         If the move copies a disk that the guest does not have.
     """
+    if move.storage_only:
+        cap = limits.bandwidth_mbit_s if move.bandwidth_mbit_s is None else move.bandwidth_mbit_s
+        options = Options.of(move.transfer)
+        return DiskCopy(vm, move.copy_disks, bandwidth_mbit_s=cap, parameters=parameters, options=options)
     return Migration(vm, path, **terms(path, move, limits, parameters))
 
 
@@ -56,19 +61,13 @@ def path_of(inventory: Inventory, topology: Topology, move: Move) -> Path:
     Raises
     ------
     PlanError
-        If the inventory does not have one of its hosts, nothing joins them, or it only moves disks on one host.
+        If the inventory does not have one of its hosts, or nothing joins them.
     """
-    if move.storage_only:
-        raise PlanError(
-            Problem(
-                place=f"move {move.id}",
-                expected=f"it moves disks on {move.source}; what is played are lines between hosts, not disks.",
-                remedy="Apply such a plan without simulating it; how long it takes is for the disks to say.",
-            )
-        )
     for field, host in (("source", move.source), ("target", move.target)):
         if host not in inventory.host_by_name:
             raise PlanError(_stray(move, field, f"there is no host '{host}' in the inventory."))
+    if move.storage_only:
+        return HOME
     path = topology.path(move.source, move.target)
     if path is None:
         raise PlanError(_stray(move, "target", f"no links join {move.source} and {move.target}."))

@@ -61,12 +61,15 @@ class LinkUses(Sequence[LinkUse]):
         cls,
         names: tuple[str, ...],
         capacity_mbit_s: Floats,
-        per_mbit: float,
+        per_mbit: Floats,
         noted: Sequence[tuple[float, Ints, Floats]],
     ) -> LinkUses:
-        """Put together what was noted: time, lines, and their use in MiB/s of data, `per_mbit` for each Mbit/s."""
+        """Put together what was noted: time, lines, and their use in MiB/s of data.
+
+        `per_mbit` is what each line carries of it for each Mbit/s.
+        """
         line = np.concatenate([lines for _, lines, _ in noted]) if noted else np.empty(0, dtype=np.int64)
-        used = np.concatenate([used for _, _, used in noted]) / per_mbit if noted else np.empty(0)
+        used = np.concatenate([used for _, _, used in noted]) / per_mbit[line] if noted else np.empty(0)
         time_s = np.repeat([at_s for at_s, _, _ in noted], [lines.size for _, lines, _ in noted])
         # Rounding must not show as more than there is.
         return cls(names, capacity_mbit_s, time_s.astype(np.float64), line, np.minimum(used, capacity_mbit_s[line]))

@@ -1,7 +1,7 @@
 """What if: changes to an inventory, and the estates that they make, compared."""
 
 from drsim.whatif.cases import BASELINE, Case, Comparison, compare
-from drsim.whatif.change import AddHosts, Change, Drain, Grow, LoseHost, apply_all
+from drsim.whatif.change import AddHosts, Change, Drain, EmptyDatastore, Grow, LoseHost, apply_all
 from drsim.whatif.days import balancer, drain, parse_happening, restarter
 from drsim.whatif.figure import draw_cases
 from drsim.whatif.parse import parse_case, parse_change
@@ -16,6 +16,7 @@ __all__ = [
     "Change",
     "Comparison",
     "Drain",
+    "EmptyDatastore",
     "Grow",
     "LoseHost",
     "Restart",

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from drsim.errors import DrsimError
 from drsim.inventory import Inventory
 from drsim.optimize import score
 from drsim.placement import Placement
 from drsim.plan import Plan
 from drsim.planner import make_plan
 from drsim.policy import Objective, Policy
-from drsim.whatif.change import Change, Drain, apply_all
+from drsim.whatif.change import Change, Drain, EmptyDatastore, apply_all
 from drsim.whatif.restart import restart
 
 BASELINE = "as it is"
@@ -99,8 +100,8 @@ def compare(
 ) -> Comparison:
     """Plan for the estate as it is and for each imagined one.
 
-    Guests of a failed host are started elsewhere (`drsim.whatif.restart`), hosts to drain are evacuated; a case without
-    a drain is balanced.
+    Guests of a failed host are started elsewhere (`drsim.whatif.restart`), hosts to drain and datastores to empty are
+    evacuated; a case without either is balanced.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def compare(
     Raises
     ------
     DrsimError
-        If a change names a host that is not there.
+        If a change names a host or a datastore that is not there, or a case wants to empty both.
     InventoryError, PolicyError
         If inventory and policy contradict themselves or each other.
     """
@@ -142,7 +143,12 @@ def _case(
 ) -> Case:
     restarted = restart(inventory, apply_all(changes, inventory), policy)
     drained = tuple(dict.fromkeys(change.host for change in changes if isinstance(change, Drain)))
-    objective = Objective(goal="evacuate", hosts=drained) if drained else Objective()
+    emptied = tuple(dict.fromkeys(change.datastore for change in changes if isinstance(change, EmptyDatastore)))
+    if drained and emptied:
+        raise DrsimError(f"what-if '{name}': hosts and datastores are not emptied by one plan. Make two cases of it.")
+    objective = Objective()
+    if drained or emptied:
+        objective = Objective(goal="evacuate", hosts=drained, datastores=emptied)
     left = dict(restarted.left)
     reasons = [_named(left)] if left else []
     plan = make_plan(restarted.inventory, policy, objective, time_limit_s=time_limit_s, seed=seed)

@@ -70,6 +70,37 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class EmptyDatastore:
+    """A datastore is emptied: the disks on it are moved to others of their hosts, while their guests run on.
+
+    Parameters
+    ----------
+    datastore : str
+        Name of the datastore.
+    """
+
+    datastore: str
+
+    def __str__(self) -> str:
+        return f"empty {self.datastore}"
+
+    def apply(self, inventory: Inventory) -> Inventory:
+        """Return the inventory as it is; the disks are still there.
+
+        Raises
+        ------
+        DrsimError
+            If there is no such datastore.
+        """
+        if self.datastore not in inventory.datastore_by_name:
+            some = ", ".join(list(inventory.datastore_by_name)[:10]) or "none"
+            raise DrsimError(
+                f"what-if '{self}': there is no datastore '{self.datastore}' in '{inventory.name}'. It has {some}."
+            )
+        return inventory
+
+
+@dataclass(frozen=True, slots=True)
 class AddHosts:
     """Empty hosts are added.
 
@@ -179,7 +210,7 @@ class Grow:
         )
 
 
-Change = LoseHost | AddHosts | Drain | Grow
+Change = LoseHost | AddHosts | Drain | EmptyDatastore | Grow
 
 
 def apply_all(changes: tuple[Change, ...], inventory: Inventory) -> Inventory:

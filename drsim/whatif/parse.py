@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from drsim.errors import DrsimError
-from drsim.whatif.change import AddHosts, Change, Drain, Grow, LoseHost
+from drsim.whatif.change import AddHosts, Change, Drain, EmptyDatastore, Grow, LoseHost
 
-SPELLINGS = "lose:HOST, drain:HOST, add:COUNT:LIKE, grow:PERCENT or grow:PERCENT:configured"
+SPELLINGS = "lose:HOST, drain:HOST, empty:DATASTORE, add:COUNT:LIKE, grow:PERCENT or grow:PERCENT:configured"
 
 
 def parse_change(text: str) -> Change:
-    """Read one change: ``lose:h3``, ``drain:h2``, ``add:2:h1``, ``grow:20``, ``grow:20:configured``.
+    """Read one change: ``lose:h3``, ``drain:h2``, ``empty:h1:/old``, ``add:2:h1``, ``grow:20``, ``grow:20:configured``.
 
     Raises
     ------
@@ -24,6 +24,8 @@ def parse_change(text: str) -> Change:
             return LoseHost(host)
         case "drain", host if host:
             return Drain(host)
+        case "empty", datastore if datastore:
+            return EmptyDatastore(datastore)
         case "add", _:
             count, _, like = rest.partition(":")
             if count.isascii() and count.isdigit() and int(count) > 0 and like:

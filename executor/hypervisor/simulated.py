@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,13 +10,15 @@ from typing import TypeVar
 
 import numpy as np
 
+from drsim.disk_lines import HOME, DiskLines
 from drsim.errors import HypervisorError
-from drsim.formats import read_inventory, write_inventory
+from drsim.formats import InventoryText, read_inventory, write_text
 from drsim.inventory import Disk, Host, Inventory, PageClass, Vm
-from drsim.migration import DEFAULT, Migration, Options, Parameters
+from drsim.migration import DEFAULT, Course, DiskCopy, Migration, Options, Parameters
 from drsim.plan import Move
 from drsim.topology import Topology
 from drsim.transfer import contradictions
+from drsim.units import MIB_S_PER_MBIT_S
 from executor.hypervisor.base import HostFacts, Line, Outcome, ProgressListener, Sighting, Whereabouts, judge
 from executor.hypervisor.faults import (
     Break,
@@ -79,6 +80,7 @@ class SimulatedHypervisor:
         self._file = None if isinstance(source, Inventory) else FilePath(source)
         self._known = source if isinstance(source, Inventory) else read_inventory(str(source))
         self._stamp = self._stat()
+        self._text = InventoryText()
         self.name = "simulated" if self._file is None else f"simulated:{self._file.resolve()}"
         self._seed, self._noise, self._parameters = seed, noise, parameters
         self._faults = list(faults)
@@ -112,7 +114,9 @@ class SimulatedHypervisor:
             job = next((job for job in self._world.jobs.values() if job.move.vm == found.name), None)
             disks = tuple((disk.name, disk.path or "") for disk in found.disks)
             seen = [Sighting(host=found.host, state=found.state, disks=disks)]
-            if job is not None and not job.move.storage_only:
+            if job is not None and job.move.storage_only:
+                seen = [replace(seen[0], copying=job.move.copy_disks)]
+            elif job is not None:
                 over = job.switched_over
                 seen = [
                     Sighting(host=job.move.source, state="paused" if over else "running", job=True),
@@ -146,7 +150,7 @@ class SimulatedHypervisor:
             incoming = sum(
                 min(job.migration.sent_mib, now.vm_by_name[job.move.vm].memory_mib)
                 for job in self._world.jobs.values()
-                if job.move.target == host and job.move.vm in now.vm_by_name
+                if job.move.target == host and not job.move.storage_only and job.move.vm in now.vm_by_name
             )
             taken = self._taken_mib.get(host, 0.0)
             return HostFacts(
@@ -174,11 +178,7 @@ class SimulatedHypervisor:
         with self._world.lock:
             now = self.inventory()
             text = refusal.text if refusal is not None else _unfit(move, vm, now)
-            job = None if text or move.storage_only else self._begin(move, vm, now)
-            if move.storage_only and not text:  # the model knows lines, not disks: they are there at once
-                self._write(_after(now, move))
-        if move.storage_only and kill is not None:
-            raise ControllerKilled(move.id)
+            job = None if text else self._begin(move, vm, now)
         if job is None:
             return self._look(move, vm, None, text)
 
@@ -237,12 +237,13 @@ class SimulatedHypervisor:
         return None
 
     def _begin(self, move: Move, vm: Vm, now: Inventory) -> Job:
-        topology = Topology(now)
-        path = topology.path(move.source, move.target)
+        topology, p = Topology(now), self._parameters
+        disks = DiskLines(now, (move,), p.copy_mib_s)
+        path = HOME if move.storage_only else topology.path(move.source, move.target)
         if path is None:
             raise HypervisorError(f"No links join {move.source} and {move.target}; add one to the inventory.")
+        path = disks.over(path, move)
         rate, times, dirty = self._factors(move)
-        p = self._parameters
         guest = replace(
             now.vm_by_name[vm.name],
             dirty=tuple(
@@ -250,26 +251,39 @@ class SimulatedHypervisor:
                 for c in now.vm_by_name[vm.name].dirty
             ),
         )
-        migration = Migration(
-            guest,
-            path,
-            max_downtime_ms=move.aim_downtime_ms,
-            bandwidth_mbit_s=move.bandwidth_mbit_s,
-            copy_disks=move.copy_disks,
-            parameters=replace(
-                p, prepare_s=p.prepare_s * times, confirm_s=p.confirm_s * times, switchover_ms=p.switchover_ms * times
-            ),
-            line_mbit_s=path.bandwidth_mbit_s * rate,
-            options=Options.of(move.transfer, bandwidth_mbit_s=move.bandwidth_mbit_s),
+        noisy = replace(
+            p,
+            prepare_s=p.prepare_s * times,
+            confirm_s=p.confirm_s * times,
+            switchover_ms=p.switchover_ms * times,
+            copy_s=p.copy_s * times,
+            copy_mib_s=p.copy_mib_s * rate,
         )
+        migration: Course
+        if move.storage_only:
+            options = Options.of(move.transfer)
+            cap = move.bandwidth_mbit_s
+            migration = DiskCopy(guest, move.copy_disks, bandwidth_mbit_s=cap, parameters=noisy, options=options)
+        else:
+            migration = Migration(
+                guest,
+                path,
+                max_downtime_ms=move.aim_downtime_ms,
+                bandwidth_mbit_s=move.bandwidth_mbit_s,
+                copy_disks=move.copy_disks,
+                parameters=noisy,
+                line_mbit_s=path.bandwidth_mbit_s * rate,
+                options=Options.of(move.transfer, bandwidth_mbit_s=move.bandwidth_mbit_s),
+            )
         broken, hang = self._order(Break, vm.name), self._order(Hang, vm.name)
         trap: tuple[float, str | None] | None = None
         if broken is not None:
             trap = (broken.fraction, broken.text)
         elif hang is not None:
             trap = (hang.fraction, None)
-        job = Job(move, migration, path.edges, self._ended, trap)
-        self._world.begin(job, topology.capacity_mbit_s, p.goodput)
+        job = Job(move, migration, path, self._ended, trap)
+        network = {edge: topology.capacity_mbit_s[edge] * MIB_S_PER_MBIT_S * p.goodput for edge in path.edges}
+        self._world.begin(job, network | disks.capacity_mib_s)
         return job
 
     def _factors(self, move: Move) -> tuple[float, float, float]:
@@ -325,11 +339,7 @@ class SimulatedHypervisor:
     def _write(self, now: Inventory) -> None:
         """Make this the state, whole or not at all."""
         if self._file is not None:
-            draft = self._file.with_name(f".{self._file.stem}.{os.getpid()}{self._file.suffix}")
-            write_inventory(now, str(draft))
-            with draft.open("rb") as written:
-                os.fsync(written.fileno())
-            draft.replace(self._file)
+            write_text(self._text.of(now), self._file)
         self._known = now
         self._stamp = self._stat()
 

@@ -9,10 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from drsim.migration import Migration
+from drsim.disk_lines import LOADING
+from drsim.migration import Course
 from drsim.plan import Move
 from drsim.simulate import fair_share
-from drsim.units import MIB_S_PER_MBIT_S
+from drsim.topology import Path
 from executor.hypervisor.base import Phase, Progress
 
 TICK_S = 0.05
@@ -34,9 +35,9 @@ class Job:
     ----------
     move : Move
         What is made.
-    migration : Migration
+    migration : Course
         Its course.
-    edges : tuple of str
+    path : Path
         Lines that it crosses.
     on_end : callable
         Called once when it has ended, with the world locked.
@@ -54,14 +55,14 @@ class Job:
     def __init__(
         self,
         move: Move,
-        migration: Migration,
-        edges: tuple[str, ...],
+        migration: Course,
+        path: Path,
         on_end: Callable[[Job], None],
         trap: tuple[float, str | None] | None = None,
     ) -> None:
         self.move = move
         self.migration = migration
-        self.edges = edges
+        self._path = path
         self.rate_mib_s = 0.0
         self.hung = False
         self.ending: Literal["completed", "failed", "aborted"] | None = None
@@ -70,6 +71,12 @@ class Job:
         self._on_end = on_end
         self._trap_mib = None if trap is None else trap[0] * migration.remaining_mib
         self._trap_text = None if trap is None else trap[1]
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """Lines that it crosses now."""
+        loading = self.migration.phase in LOADING
+        return (*self._path.disk_edges, *self._path.edges) if loading else self._path.edges
 
     @property
     def switched_over(self) -> bool:
@@ -149,11 +156,10 @@ class World:
         self._arrival = 0.0
         self._driver: threading.Thread | None = None
 
-    def begin(self, job: Job, capacity_mbit_s: Mapping[str, float], goodput: float) -> None:
-        """Let a migration begin; the lines that it crosses have these rates."""
+    def begin(self, job: Job, capacity_mib_s: Mapping[str, float]) -> None:
+        """Let a migration begin; the lines that it crosses carry so much data."""
         with self.lock:
-            for edge in job.edges:
-                self._capacity_mib_s[edge] = capacity_mbit_s[edge] * MIB_S_PER_MBIT_S * goodput
+            self._capacity_mib_s.update(capacity_mib_s)
             self.jobs[job.move.id] = job
             self._arrival = time.monotonic()
             if self._driver is None:
