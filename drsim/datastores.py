@@ -186,7 +186,7 @@ def _moves(
                 landings=tuple(landing_in(disk, store) for disk, store in disks),
             )
         )
-    ordered = in_waves(moves, policy.limits)
+    ordered = in_waves(inventory, moves, policy.limits)
     before, after = check.datastore_use(inventory), check.datastore_use(landed(inventory, ordered))
     return tuple(replace(move, reason=_reason(move, going[move.vm], objective, before, after)) for move in ordered)
 

@@ -22,11 +22,18 @@ LEFTOVERS = "What they leave behind is not removed."
 """Said of every plan that copies disks."""
 
 
-def in_waves(moves: Sequence[Move], limits: Limits) -> tuple[Move, ...]:
-    """Name moves of disks and share them out to waves: one a host at a time, and no more at once than may be."""
+def in_waves(inventory: Inventory, moves: Sequence[Move], limits: Limits) -> tuple[Move, ...]:
+    """Name moves of disks and share them out to waves: one a host at a time, and no more at once than may be.
+
+    A wave lasts as long as its longest move, so those with much to copy come first and meet their like.
+    """
+
+    def data_mib(move: Move) -> float:
+        return sum(disk.data_mib for disk in inventory.vm_by_name[move.vm].disks if disk.name in move.copy_disks)
+
     there: list[set[str]] = []
     found = []
-    for move in moves:
+    for move in sorted(moves, key=data_mib, reverse=True):
         free = (n for n, hosts in enumerate(there) if move.source not in hosts and len(hosts) < limits.moves_at_once)
         wave = next(free, len(there))
         there.extend([set()] if wave == len(there) else [])
@@ -112,7 +119,7 @@ def plan_storage(
 
 
 def _plan(inventory: Inventory, policy: Policy, unnamed: Sequence[Move], to: str, calibration: Calibration) -> Plan:
-    waves = in_waves(unnamed, policy.limits)
+    waves = in_waves(inventory, unnamed, policy.limits)
     moves, makespan_s, told = foreseen(inventory, waves, policy.limits, calibration)
     wish = Objective(goal="repair")
     reached = score(inventory, policy, wish, Placement.of(inventory))

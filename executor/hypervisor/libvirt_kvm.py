@@ -36,7 +36,16 @@ from executor.hypervisor.libvirt_flags import migration_flags, migration_paramet
 from executor.hypervisor.libvirt_objections import objections
 from executor.hypervisor.libvirt_read import domain_state, is_postcopied, is_severed, plain_state
 from executor.hypervisor.libvirt_recover import heals, reconnect
-from executor.hypervisor.libvirt_relocate import cancel, disk_places, look, sizes_differ, start_copies, switch_over
+from executor.hypervisor.libvirt_relocate import (
+    cancel,
+    disk_places,
+    ended,
+    landed_mib,
+    look,
+    sizes_differ,
+    start_copies,
+    switch_over,
+)
 from executor.hypervisor.libvirt_stats import figures_of, progress_of
 from executor.hypervisor.libvirt_target import target_xml
 from executor.hypervisor.libvirt_volumes import make_volumes, volumes_of
@@ -292,8 +301,8 @@ class LibvirtKvm:
         return Call(lambda: domain.migrateToURI3(peer_uri, parameters, flags)), domain
 
     def _relocate(self, move: Move, vm: Vm, on_progress: ProgressListener, *, begin: bool) -> Outcome:
-        """Move disks of a guest on its host, or go on with what a dead controller began."""
-        cause, began = "", time.monotonic()
+        """Move disks of a guest on its host, or go on with what a dead controller began: since when, nobody knows."""
+        cause, began, landed = "", time.monotonic(), None
         try:
             domain = self._domain(move.source, vm)
             if domain is None:
@@ -308,20 +317,11 @@ class LibvirtKvm:
                     cancel(domain, move)
                     raise HypervisorError(f"it was given up after {limit_s:g} s, as planned")
                 time.sleep(POLL_S)
-            cause = sizes_differ(domain, vm, move)
+            cause, landed = sizes_differ(domain, vm, move), landed_mib(domain, move)
         except (HypervisorError, self._libvirt.libvirtError) as error:
             cause = message(error)
-        seconds = time.monotonic() - began
-        verdict = self._settled(move, vm)
-        left = ", ".join(disk.path or "" for disk in vm.disks if disk.name in move.copy_disks)
-        match verdict.status:
-            case "moved":
-                note = f"{left} on {move.source} is left as it was; remove it when nobody wants it."
-                reason = f"It moved although libvirt reported: {cause}. {note}" if cause else note
-                return Outcome(status="moved", reason=reason, total_time_s=seconds, downtime_ms=0.0)
-            case "stayed":
-                return Outcome(status="stayed", reason=f"{verdict.text} {cause.rstrip('.') or 'Nothing was moved'}.")
-        return Outcome(status="unknown", reason=" ".join(filter(None, (verdict.text, cause))))
+        seconds = time.monotonic() - began if begin else None
+        return ended(move, vm, self._settled(move, vm), cause, seconds, landed)
 
     def _settled(self, move: Move, vm: Vm) -> Verdict:
         """Judge where disks lie, once no copy is under way any more or the picture stays unclear."""

@@ -16,7 +16,7 @@ from drsim.errors import HypervisorError
 from drsim.inventory import Vm
 from drsim.plan import Move
 from drsim.units import MIB, MIB_S_PER_MBIT_S
-from executor.hypervisor.base import Progress
+from executor.hypervisor.base import Outcome, Progress, Verdict
 from executor.hypervisor.libvirt_connect import load_libvirt
 from executor.hypervisor.libvirt_volumes import make_volumes, volumes_of
 
@@ -138,6 +138,11 @@ def switch_over(domain: Any, move: Move) -> bool:
     return True
 
 
+def landed_mib(domain: Any, move: Move) -> float:
+    """Return the data that lies on the new disks: what the copies wrote, but for what was written over meanwhile."""
+    return sum(float(domain.blockInfo(landing.disk)[1]) / MIB for landing in move.landings)
+
+
 def sizes_differ(domain: Any, vm: Vm, move: Move) -> str:
     """Say which new disk has not the size of the old one; empty if all have."""
     sizes = {disk.name: disk.size_mib for disk in vm.disks}
@@ -146,3 +151,32 @@ def sizes_differ(domain: Any, vm: Vm, move: Move) -> str:
         if abs(now_mib - sizes.get(landing.disk, now_mib)) > 1e-3:
             return f"{landing.disk} has {now_mib:g} MiB at {landing.path}, {sizes[landing.disk]:g} MiB before"
     return ""
+
+
+def ended(move: Move, vm: Vm, verdict: Verdict, cause: str, seconds: float | None, landed: float | None) -> Outcome:
+    """Return what became of a move: what the looking says, why by what was raised, and what to do with what is left.
+
+    Parameters
+    ----------
+    move, vm : Move, Vm
+        The move; its guest as it was before.
+    verdict : Verdict
+        Where its disks lie.
+    cause : str
+        What was raised, or what is odd; empty if nothing is.
+    seconds : float or None
+        How long it took; None if nobody saw its beginning.
+    landed : float or None
+        Data on the new disks, MiB.
+    """
+    match verdict.status:
+        case "moved":
+            left = ", ".join(disk.path or "" for disk in vm.disks if disk.name in move.copy_disks)
+            note = f"{left} on {move.source} is left as it was; remove it when nobody wants it."
+            reason = f"It moved although libvirt reported: {cause}. {note}" if cause else note
+            return Outcome(
+                status="moved", reason=reason, total_time_s=seconds, downtime_ms=0.0, sent_mib=landed, rounds=1
+            )
+        case "stayed":
+            return Outcome(status="stayed", reason=f"{verdict.text} {cause.rstrip('.') or 'Nothing was moved'}.")
+    return Outcome(status="unknown", reason=" ".join(filter(None, (verdict.text, cause))))

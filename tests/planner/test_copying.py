@@ -68,6 +68,20 @@ def test_a_calibration_makes_it_surer() -> None:
         assert not any("never measured" in note for note in plan.notes)
 
 
+def test_long_copies_of_several_hosts_are_made_beside_each_other() -> None:
+    made = estate(["h1:/old"] * 3 + ["h2:/old"] * 3)
+    twin = replace(made.datastores[1], name="h2:/new", hosts=("h2",))
+    sizes = (1.0, 3.0, 2.0, 3.0, 1.0, 2.0)
+    vms = tuple(
+        replace(vm, disks=(replace(vm.disks[0], size_mib=size * GIB),))
+        for vm, size in zip(made.vms, sizes, strict=True)
+    )
+    made = replace(made, vms=vms, datastores=(*made.datastores, twin))
+    plan = make_plan(made, Policy(), replace(OLD, datastores=("h1:/old", "h2:/old")))
+    assert len(plan.waves) == 3
+    assert plan.makespan_s == pytest.approx(3 * DEFAULT.copy_s + 6.0 * GIB / DEFAULT.copy_mib_s)
+
+
 def test_the_time_that_a_plan_may_take_is_kept() -> None:
     whole = make_plan(FULL, Policy(), OLD)
     assert whole.makespan_s == pytest.approx(9 * (DEFAULT.copy_s + GIB / DEFAULT.copy_mib_s))
