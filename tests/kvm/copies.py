@@ -67,7 +67,7 @@ ROUNDS: tuple[tuple[str, int, float | None], ...] = (
 """Where all disks go, what each guest writes meanwhile (KiB/s), and the cap (Mbit/s)."""
 
 
-def add_stores(lab: Lab, host: str, *folders: str, size_mib: int = 1024) -> None:
+def add_stores(lab: Lab, host: str, *folders: str, size_mib: int = 2048) -> None:
     """Mount a file system in memory at each folder of a host and make it a storage pool of its libvirt."""
     connection = lab.connection(host)
     try:

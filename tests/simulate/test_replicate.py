@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from joblib import parallel_config, register_parallel_backend
 from joblib.parallel import ThreadingBackend
 
-from drsim.errors import PlanError
+from drsim.disk_lines import DiskLines
 from drsim.inventory import Disk, Host, HostNic, Inventory, PageClass, Site, Vm
 from drsim.migration import DEFAULT, LAB_TCG, SIMGRID, Calibration, Parameters
 from drsim.migration.presets import XEN
-from drsim.plan import Landing, Move
+from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate import replicate, simulate
 from drsim.simulate.replicate import _play
@@ -114,7 +114,8 @@ def test_any_plan_driven_straight_through_is_the_plan_played_in_simpy(
     calibration = replace(CERTAIN, parameters=model)
     played = simulate(inventory, moves, LIMITS, calibration.parameters)
     ((makespan_s, total_s, downtime_ms, converges),) = _play(
-        inventory, moves, LIMITS, calibration, np.random.SeedSequence(0).spawn(1), compiled
+        *(inventory, DiskLines(inventory, moves, model.copy_mib_s), moves, LIMITS, calibration),
+        *(np.random.SeedSequence(0).spawn(1), compiled),
     )
     found = [played.predictions[one.id] for one in moves]
     assert makespan_s == pytest.approx(played.makespan_s, rel=1e-9)
@@ -185,14 +186,6 @@ def test_nothing_known_means_a_factor_of_two_at_90_percent() -> None:
     assert 1.7 < high / middle < 2.3
     assert 1.7 < middle / low < 2.3
     assert 0.4 < drawn.chance_within(middle * 1.0001) < 0.6
-
-
-def test_moves_of_disks_on_one_host_are_not_played() -> None:
-    inventory, moves = estate(1)
-    at_home = replace(moves[0], target=moves[0].source, landings=(Landing(disk="vda", datastore="other", path="/d"),))
-    for play in (simulate, lambda *given: replicate(*given[:3], CERTAIN, replications=1)):
-        with pytest.raises(PlanError, match="it moves disks on h1"):
-            play(inventory, [at_home], LIMITS)  # type: ignore[operator]
 
 
 def test_tables_tell_each_move_and_each_replication() -> None:

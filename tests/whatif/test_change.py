@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from drsim.errors import DrsimError
 from drsim.inventory import Datastore, Disk, Host, Inventory, Network, PageClass, Site, Vm, VmNic
-from drsim.whatif import AddHosts, Change, Drain, Grow, LoseHost, parse_case, parse_change
+from drsim.whatif import AddHosts, Change, Drain, EmptyDatastore, Grow, LoseHost, parse_case, parse_change
 from drsim.whatif.change import apply_all
 
 ESTATE = Inventory(
@@ -133,6 +133,7 @@ def test_changes_without_sense_are_refused(change: Change) -> None:
         ("lose:h3", LoseHost("h3")),
         (" drain:h2 ", Drain("h2")),
         ("drain:site:h2", Drain("site:h2")),
+        ("empty:h1:/old", EmptyDatastore("h1:/old")),
         ("add:2:h1", AddHosts(2, "h1")),
         ("grow:20", Grow(20.0)),
         ("grow:-7.5", Grow(-7.5)),
@@ -144,7 +145,7 @@ def test_spellings(text: str, change: Change) -> None:
 
 
 REFUSED = (
-    *("", "lose", "lose:", "drain:", "move:h1", "Lose:h3"),
+    *("", "lose", "lose:", "drain:", "empty:", "move:h1", "Lose:h3"),
     *("add:h1", "add:2", "add:2:", "add:0:h1", "add:-1:h1", "add:٢:h1"),
     *("grow:", "grow:x", "grow:nan", "grow:inf", "grow:-100", "grow:20:memory"),
 )
@@ -152,7 +153,7 @@ REFUSED = (
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_other_spellings_are_refused_with_the_right_ones(text: str) -> None:
-    with pytest.raises(DrsimError, match=r"what-if change '.*': expected lose:HOST, drain:HOST, add:COUNT:LIKE"):
+    with pytest.raises(DrsimError, match=r"what-if change '.*': expected lose:HOST, drain:HOST, empty:DATASTORE, "):
         parse_change(text)
 
 
