@@ -366,9 +366,9 @@ class _Merge:
         if shared := self._shared(disk.location):
             return self._store(shared, "shared_fs", self._names, path=shared)
         folder = posixpath.dirname(disk.location)
-        for pool in pools:
-            if pool.path and (folder == pool.path or folder.startswith(pool.path.rstrip("/") + "/")):
-                return self._pool(host, pool)
+        over = [pool for pool in pools if pool.path and f"{folder}/".startswith(pool.path.rstrip("/") + "/")]
+        if over:  # a pool may lie in the folder of another: what is in it is its own
+            return self._pool(host, max(over, key=lambda pool: len(pool.path or "")))
         return self._store(f"{host}:{folder}", "local", (host,), path=folder)
 
     def _nic_network(self, host: str, nic: NicConfig) -> str:

@@ -128,6 +128,16 @@ def test_pools_of_one_source_are_one_datastore() -> None:
     assert {d.datastore for d in inventory.vms[0].disks} == {store.name}
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_disk_in_a_pool_within_a_pool_lies_in_the_inner_one(names: tuple[str, str]) -> None:
+    pools = tuple(
+        PoolReading(name=name, kind="dir", path=path) for name, path in zip(names, ("/srv", "/srv/near"), strict=True)
+    )
+    held = guest(disks=(disk("/srv/near/a.raw"), disk("/srv/nearby/b.raw", target="vdb")))
+    inventory, _ = merged(two(), reading("h1", held, pools=pools), reading("h2"))
+    assert [each.datastore for each in inventory.vms[0].disks] == ["h1:/srv/near", "h1:/srv"]
+
+
 def test_network_disks_are_seen_from_everywhere() -> None:
     rbd = disk("vms/a", kind="network", protocol="rbd")
     inventory, _ = merged(two(), reading("h1", guest(disks=(rbd,))), reading("h2"))

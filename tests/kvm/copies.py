@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -112,6 +113,7 @@ def carried_out(lab: Lab, plan: Plan, store: Store) -> list[dict[str, Any]]:
                 "predicted_s": None if said is None else round(said.total_time_s, 2),
                 "seconds": None if each.total_time_s is None else round(each.total_time_s, 2),
                 "sent_mib": each.sent_mib,
+                "load": round(os.getloadavg()[0], 1),
                 "bad": bad,
                 "lost": view.lost,
                 "gap_ms": round(view.tcp_gap_ms, 1),
