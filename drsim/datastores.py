@@ -14,7 +14,7 @@ from drsim.optimize import Item, Shelved, Stock, Store, score, shelve
 from drsim.placement import Placement
 from drsim.plan import Move, Plan
 from drsim.policy import Objective, Policy, wished_stores
-from drsim.storage import Stores, landed, landing_in
+from drsim.storage import Stores, is_file, landed, landing_in
 from drsim.storing import in_waves
 from drsim.travel import manner_of
 from drsim.version import __version__
@@ -143,7 +143,7 @@ def _choice(
         return [], f"its guest is {vm.state}; only disks of running guests are moved live"
     if host.state != "up":
         return [], f"its host '{host.name}' is in state {host.state}"
-    if not (disk.path or "").startswith("/"):
+    if not is_file(disk, inventory):
         return [], "it is not a file"
     mounted = [
         store

@@ -15,6 +15,13 @@ SLACK = 1e-6
 """What sums of floats may be off by."""
 
 
+def is_file(disk: Disk, inventory: Inventory) -> bool:
+    """Whether a disk is a file or device of its host; QEMU reads some over the network by itself."""
+    store = inventory.datastore_by_name.get(disk.datastore)
+    own = store is None or store.path is not None or store.kind not in ("nfs", "iscsi", "ceph")
+    return own and (disk.path or "").startswith("/")
+
+
 def landing_in(disk: Disk, store: Datastore) -> Landing:
     """Say at which path of a datastore a disk comes to lie."""
     path = posixpath.join(store.path or "", posixpath.basename(disk.path or ""))

@@ -14,7 +14,7 @@ from drsim.optimize import score
 from drsim.placement import Placement
 from drsim.plan import Move, Plan
 from drsim.policy import Limits, Objective, Policy, select_vms
-from drsim.storage import landing_in
+from drsim.storage import is_file, landing_in
 from drsim.travel import manner_of
 from drsim.version import __version__
 
@@ -91,7 +91,7 @@ def plan_storage(
             continue
         if vm.state != "running":
             raise _refuse("vms", f"'{vm.name}' is {vm.state}.", "Only disks of running guests are moved live.")
-        if odd := [disk.name for disk in wanted if not (disk.path or "").startswith("/")]:
+        if odd := [disk.name for disk in wanted if not is_file(disk, inventory)]:
             raise _refuse("disks", f"disk '{odd[0]}' of '{vm.name}' is not a file.", "Name disks that are files.")
         if vm.host not in store.hosts:
             raise _refuse("datastore", f"'{vm.host}', host of '{vm.name}', does not mount '{to}'.", "Mount it there.")

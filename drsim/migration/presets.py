@@ -75,6 +75,8 @@ LAB_TCG = Parameters(
     socket_sample=0.9,
     zero_run=0.4,
     tail_mib=11.0,
+    copy_mib_s=800.0,
+    copy_s=0.24,
     linear_dirtying=True,
 )
 """The lab's hosts: QEMU 10.0 with TCG and libvirt 11.3 on two shared cores, lines emulated in user space, big buffers.
@@ -82,8 +84,9 @@ LAB_TCG = Parameters(
 Tuned on the cases 3, 5, 7, 9 and 11 of data/lab/migrations.csv and rounded; the lab's guest writes to its working set
 in order. The even cases are kept for testing (tests/published/test_lab.py). Resident size holds 29 MiB of the
 emulator's own and of huge pages filled in part, half of that where the guest came by post-copy, 61 MiB more where it
-was booted. What stands for multifd is from data/lab-large, `libvirt_ms` from data/lab-downtime. On a machine with twice
-the load one thread sent 840 Mbit/s and an idle guest stood still 50 ms longer.
+was booted. What stands for multifd is from data/lab-large, `libvirt_ms` from data/lab-downtime, what stands for copies
+of disks from every second round of data/lab-disks. On a machine with twice the load one thread sent 840 Mbit/s and an
+idle guest stood still 50 ms longer.
 
 A page asked for waits for one frame of 64 KiB of the push at most: lanes that have just begun to send come first
 (executor/lab/native/linkem.c). With that, the post-copies of data/lab-repeat tell 700 to 800 pages that a guest waits

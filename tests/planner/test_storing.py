@@ -74,6 +74,18 @@ def test_disks_that_cannot_go_there_are_refused(words: dict[str, object], text: 
         plan_storage(ESTATE, **words)  # type: ignore[arg-type]
 
 
+def test_a_disk_that_qemu_reads_over_the_network_stays() -> None:
+    served = Datastore(name="nfs:/export", kind="nfs", hosts=("h1", "h2"))
+    disk = replace(ESTATE.vms[0].disks[0], datastore=served.name, path="/export/a.raw")
+    vms = (replace(ESTATE.vms[0], disks=(disk,)), *ESTATE.vms[1:])
+    estate = replace(ESTATE, vms=vms, datastores=(*ESTATE.datastores, served))
+    with pytest.raises(PlanError, match="disk 'vda' of 'a' is not a file"):
+        plan_storage(estate, vms=["a"], to="h1:/fast")
+    left = make_plan(estate, objective=Objective(goal="evacuate", datastores=(served.name,)))
+    assert left.moves == ()
+    assert any("it is not a file" in note for note in left.notes)
+
+
 def test_room_counts() -> None:
     big = tuple(replace(vm, disks=(replace(vm.disks[0], size_mib=200.0),)) for vm in ESTATE.vms[:2])
     with pytest.raises(PlanError, match="300 MiB free of 400"):
