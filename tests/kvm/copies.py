@@ -81,10 +81,10 @@ def add_stores(lab: Lab, host: str, *folders: str, size_mib: int = 2048) -> None
         connection.close()
 
 
-def read(lab: Lab) -> Inventory:
-    """Collect the lab."""
+def read(lab: Lab, interval_s: float = 1.0) -> Inventory:
+    """Collect the lab; rates are measured over the interval."""
     estate = read_hosts_file(lab.state.folder / "hosts.yaml")
-    return collect_estate(estate, clock=lambda: datetime.now(UTC), interval_s=1.0).inventory
+    return collect_estate(estate, clock=lambda: datetime.now(UTC), interval_s=interval_s).inventory
 
 
 def carried_out(lab: Lab, plan: Plan, store: Store) -> list[dict[str, Any]]:
@@ -92,10 +92,10 @@ def carried_out(lab: Lab, plan: Plan, store: Store) -> list[dict[str, Any]]:
     guests = list(dict.fromkeys(move.vm for move in plan.moves))
     door = LibvirtKvm(plan.inventory)
     with lab.probe(guests) as probe:
-        time.sleep(0.5)
+        time.sleep(0.3)
         probe.reset()
         result = apply(plan, door, store, actor="copies")
-        time.sleep(0.5)
+        time.sleep(0.3)
         views = probe.report()
     door.close()
     rows = []

@@ -43,7 +43,7 @@ def stores(machine_for_labs: None) -> Iterator[Lab]:
         take_down(labs_root() / NAME)
     lab = Lab.up(TOPOLOGY)
     try:
-        add_stores(lab, "h1", NEAR, FAR, size_mib=128)
+        add_stores(lab, "h1", NEAR, FAR, size_mib=96)
         yield lab
     finally:
         lab.down()
@@ -73,24 +73,33 @@ def whole(lab: Lab, plan: Plan, tmp_path: Path) -> None:
 
 
 def test_datastores_are_filled_relieved_and_emptied_while_guests_write(stores: Lab, tmp_path: Path) -> None:
-    written(stores, 12.0)
-    first = plan_storage(read(stores), vms=GUESTS, to=f"h1:{NEAR}")
+    written(stores, 6.0)
+    first = plan_storage(read(stores, 0.1), vms=GUESTS, to=f"h1:{NEAR}")
     whole(stores, first, tmp_path)
-    now = read(stores)
+    now = read(stores, 0.1)
     assert lies(now) == dict.fromkeys(GUESTS, f"h1:{NEAR}")
     assert stores.run("h1", f"ls {HOME}/*.raw").split() == [f"{HOME}/{name}.raw" for name in GUESTS]
-    relieved = make_plan(now, Policy(), Objective(goal="storage", most_full=0.15))
+    relieved = make_plan(now, Policy(), Objective(goal="storage", most_full=0.1))
     assert len(relieved.moves) == 1
     whole(stores, relieved, tmp_path)
-    assert sorted(lies(read(stores)).values()) == [f"h1:{FAR}", f"h1:{NEAR}"]
+    assert sorted(lies(read(stores, 0.1)).values()) == [f"h1:{FAR}", f"h1:{NEAR}"]
 
 
 def test_a_killed_controller_is_taken_up_and_there_is_a_way_back(stores: Lab, tmp_path: Path) -> None:
-    written(stores, 12.0)
+    written(stores, 6.0)
     (tmp_path / "policy.yaml").write_text("format: drsim-policy\nformat_version: 1\nlimits: {bandwidth_mbit_s: 40}\n")
     wish = ("--storage-only", "--vm", "a", "--to", f"h1:{NEXT}")
-    add_stores(stores, "h1", NEXT, size_mib=128)
-    drsim(tmp_path, "collect", "--hosts-file", str(stores.state.folder / "hosts.yaml"), "-o", "cluster.json")
+    add_stores(stores, "h1", NEXT, size_mib=96)
+    drsim(
+        tmp_path,
+        "collect",
+        "--hosts-file",
+        str(stores.state.folder / "hosts.yaml"),
+        "--interval",
+        "0.1",
+        "-o",
+        "cluster.json",
+    )
     drsim(tmp_path, "plan", "cluster.json", "policy.yaml", *wish, "-o", "plan.json", codes=(2,))
     with stores.probe(["a"]) as probe:
         words = [DRSIM, "apply", "plan.json", "--on", "libvirt", "--yes"]
@@ -106,12 +115,12 @@ def test_a_killed_controller_is_taken_up_and_there_is_a_way_back(stores: Lab, tm
         drsim(tmp_path, "resume", "r0001")
         view = probe.report()["a"]
     assert (view.broken, view.lost, view.repeated) == (False, 0, 0)
-    now = read(stores)
+    now = read(stores, 0.1)
     assert lies(now)["a"] == f"h1:{NEXT}"
     before = f"h1:{NEAR}" if stores.run("h1", f"ls {NEAR}").split().count("a.raw") else f"h1:{FAR}"
     back = plan_storage(now, AGAIN, vms=["a"], to=before)
     whole(stores, back, tmp_path)
-    assert lies(read(stores))["a"] == before
+    assert lies(read(stores, 0.1))["a"] == before
 
 
 def _seen(lab: Lab) -> str:
