@@ -341,7 +341,10 @@ def _judge_disks(move: Move, whereabouts: Whereabouts) -> Verdict:
         return Verdict(status="unknown", text=text)
     there = [landing.disk for landing in move.landings if paths.get(landing.disk) == landing.path]
     if len(there) == len(move.landings):
-        return Verdict(status="moved", text=f"{', '.join(there)} of '{move.vm}' lie at their new places.")
+        text = (
+            f"{', '.join(there)} of '{move.vm}' lie at their new places; what they left on {move.source} is as it was."
+        )
+        return Verdict(status="moved", text=text)
     if not there:
         return Verdict(status="stayed", text=f"The disks of '{move.vm}' lie where they lay.")
     text = f"Of the disks of '{move.vm}' only {', '.join(there)} lie at their new places; it runs on both."

@@ -1,8 +1,8 @@
 """The controller killed at every boundary of a real run: ``python -m tests.kvm.kills [--only WORD] [--json FILE]``.
 
-A process of its own applies a plan of one move and kills itself with SIGKILL: before and after each write of its
-record, and while the guest is under way. Another then resumes the run. Whatever the instant, the guest must run once,
-whole, where the record says; nobody who talks to it may have lost anything.
+A process of its own applies a plan of one move, of a disk on its host or of a guest, and kills itself with SIGKILL:
+before and after each write of its record, and while it is under way. Another then resumes the run. Whatever the
+instant, the guest must run once, whole, where the record says; nobody who talks to it may have lost anything.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from drsim.formats import write_plan
 from drsim.inventory import Inventory
 from drsim.plan import Move, Plan, Score
+from drsim.policy import Limits
+from drsim.storing import plan_storage
 from drsim.transfer import Transfer, Transport
 from executor.collect import collect_estate
 from executor.estate import read_hosts_file
@@ -27,6 +31,7 @@ from executor.lab.topology import LabGuest, LabHost, LabTopology
 from executor.lifecycle import MoveState, RunState
 from executor.run import apply, resume
 from executor.store import Store
+from tests.kvm.copies import AGAIN, add_stores
 from tests.kvm.program import play_all
 
 NAME = "kills"
@@ -37,6 +42,9 @@ TOPOLOGY = LabTopology(
 )
 WRITES = ("take", "begin", "intent", "start", "outcome", "end", "release")
 TRANSPORTS: tuple[Transport, ...] = ("peer_to_peer", "direct")
+DISKS = "disks"
+"""In place of a transport: the guest stays, and its disk goes from one of these folders of its host to the other."""
+FOLDERS = ("/srv/one", "/srv/other")
 UNDER_WAY = "under way"
 
 CONTROLLER = """
@@ -69,9 +77,9 @@ apply(plan, LibvirtKvm(plan.inventory), Mortal(url), actor="ann", on_event=liste
 """
 
 
-def boundaries() -> Iterator[tuple[Transport, str, int, str]]:
+def boundaries() -> Iterator[tuple[str, str, int, str]]:
     """Yield transport, name, number of the write and on which side of it the controller dies."""
-    for transport in TRANSPORTS:
+    for transport in (DISKS, *TRANSPORTS):
         for number, write in enumerate(WRITES, 1):
             for when in ("before", "after"):
                 yield transport, f"{transport}: {when} {write}", number, when
@@ -84,9 +92,14 @@ def read(lab: Lab) -> Inventory:
     return collect_estate(estate, clock=lambda: datetime.now(UTC), interval_s=0.1).inventory
 
 
-def plan_of(inventory: Inventory, transport: Transport) -> Plan:
+def plan_of(inventory: Inventory, transport: str) -> Plan:
     """Return a plan of one move, slow enough to be met under way."""
     vm = inventory.vm_by_name["g"]
+    if transport == DISKS:
+        here = vm.disks[0].datastore
+        there = next(f"{vm.host}:{folder}" for folder in FOLDERS if f"{vm.host}:{folder}" != here)
+        slow = replace(AGAIN, limits=Limits(bandwidth_mbit_s=80.0))
+        return plan_storage(inventory, slow, vms=["g"], to=there)
     score = Score(violations=0, penalty=0.0, objective=0.0)
     move = Move(
         id="m001",
@@ -95,13 +108,15 @@ def plan_of(inventory: Inventory, transport: Transport) -> Plan:
         target="h2" if vm.host == "h1" else "h1",
         reason="to be killed",
         bandwidth_mbit_s=400.0,
-        transfer=Transfer(transport=transport),
+        transfer=Transfer(transport=cast("Transport", transport)),
     )
     return Plan(inventory=inventory, moves=(move,), before=score, after=score)
 
 
-def play(lab: Lab, transport: Transport, name: str, fuse: int, when: str) -> dict[str, object]:
+def play(lab: Lab, transport: str, name: str, fuse: int, when: str) -> dict[str, object]:
     """Kill a controller at one boundary, resume, and return what was seen."""
+    if transport == DISKS and FOLDERS[0] not in lab.run("h1", "cat /proc/mounts"):
+        add_stores(lab, "h1", *FOLDERS, size_mib=256)
     plan = plan_of(read(lab), transport)
     (move,) = plan.moves
     began = time.monotonic()
@@ -150,7 +165,7 @@ def play(lab: Lab, transport: Transport, name: str, fuse: int, when: str) -> dic
 def main(words: Sequence[str]) -> int:
     """Play all boundaries; 0 if each ended as it must."""
 
-    def scene(transport: Transport, name: str, fuse: int, when: str) -> Callable[[Lab], dict[str, object]]:
+    def scene(transport: str, name: str, fuse: int, when: str) -> Callable[[Lab], dict[str, object]]:
         return lambda lab: play(lab, transport, name, fuse, when)
 
     scenes = ((boundary[1], scene(*boundary)) for boundary in boundaries())
