@@ -1,8 +1,9 @@
-"""Predicted against measured migrations: ``python -m tests.benchmarks.migrations DIR`` prints JSON.
+"""Predicted against measured migrations: ``python -m tests.benchmarks.migrations DIR [LAB]`` prints JSON.
 
 DIR holds data sets as DRSIM_BENCH_DATA/migrations does: lordwicked_qemu, kherbache_g5k, osic_openstack, and any folder
 with a recording of the lab (migrations.csv or .parquet as `executor.record` writes it). What a set needs to be
-tuned on comes from that set, from other runs, plans or cells than those under test.
+tuned on comes from that set, from other runs, plans or cells than those under test. With LAB, a recording of the lab,
+recordings of the lab are tuned on that one, without the cells under test.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ SETS = {
 }
 
 
-def evaluate(folder: Path) -> dict[str, Any]:
+def evaluate(folder: Path, tuned_on: Path | None = None) -> dict[str, Any]:
     """Return the figures of every data set of a folder, or of the folder itself if it is one."""
     found: dict[str, Any] = {}
     for place in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
         kind = _kind(place)
         if kind is not None:
-            found[place.name] = (SETS.get(kind) or lab.evaluate)(place)
+            found[place.name] = lab.evaluate(place, tuned_on) if kind == "lab" else SETS[kind](place)
     return found
 
 
@@ -56,14 +57,15 @@ def _kind(folder: Path) -> str | None:
 
 def main() -> None:
     """Print the figures as JSON."""
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
-        sys.exit("usage: python -m tests.benchmarks.migrations DIR   (a folder of data sets, or one)")
+    folders = [Path(word) for word in sys.argv[1:]]
+    if len(folders) not in (1, 2) or not all(folder.is_dir() for folder in folders):
+        sys.exit("usage: python -m tests.benchmarks.migrations DIR [LAB]   (a folder of data sets, or one)")
     report = {
-        "command": "python -m tests.benchmarks.migrations " + sys.argv[1],
+        "command": "python -m tests.benchmarks.migrations " + " ".join(sys.argv[1:]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "drsim": __version__,
-        "sets": evaluate(Path(sys.argv[1])),
+        "sets": evaluate(*folders),
     }
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
 
