@@ -9,11 +9,14 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
+OMITTED = {"omitted": "if not known"}
+"""Metadata of a field that is not written where nothing is known: what was written before there was it has its hash."""
+
 
 def plain(value: Any) -> Any:
     """Return a value of the project's nouns in plain JSON types; what is no noun stays as it is."""
     if is_dataclass(value):
-        return {name: plain(getattr(value, name)) for name in _names(value.__class__)}
+        return _kept(value.__class__, {name: plain(getattr(value, name)) for name in _names(value.__class__)})
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     if isinstance(value, dict):
@@ -24,6 +27,18 @@ def plain(value: Any) -> Any:
 @cache
 def _names(noun: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(noun))
+
+
+@cache
+def _optional(noun: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(noun) if dict(field.metadata) == OMITTED)
+
+
+def _kept(noun: Any, record: dict[str, Any]) -> dict[str, Any]:
+    for name in _optional(noun):
+        if record[name] is None:
+            del record[name]
+    return record
 
 
 def fingerprint(value: Any) -> str:
@@ -40,7 +55,7 @@ def _whole(value: Any) -> Any:
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
     if is_dataclass(value):
-        return {name: _whole(getattr(value, name)) for name in _names(kind)}
+        return _kept(kind, {name: _whole(getattr(value, name)) for name in _names(kind)})
     if isinstance(value, tuple | list):
         return [_whole(item) for item in value]
     if isinstance(value, dict):

@@ -94,17 +94,20 @@ def check(inventory: InventoryArgument, policy: PolicyArgument = None, as_json: 
     """Check an inventory and a policy; list what is violated now."""
     from drsim import check as checks
     from drsim.errors import PolicyError
-    from drsim.show import violations_view
+    from drsim.show import felt_view, violations_view
 
     estate, rules = read_estate(inventory, policy)
     if problems := checks.policy_problems(rules, estate):
         raise PolicyError(*problems)
-    found = checks.violations(estate, rules)
+    found, felt = checks.violations(estate, rules), checks.felt(estate, rules)
     if as_json:
-        print_json({"violations": [asdict(violation) for violation in found]})
+        said = {"violations": [asdict(violation) for violation in found]}
+        print_json({**said, "short_of_cpu": [asdict(each) for each in felt if each.is_short]} if felt else said)
     else:
         console().print(f"{estate.name}: {len(estate.hosts)} hosts, {len(estate.vms)} guests, {len(rules.rules)} rules")
         console().print(violations_view(found))
+        if felt:
+            console().print(felt_view(felt))
     raise typer.Exit(PROPOSED if found else NOTHING_TO_DO)
 
 

@@ -60,7 +60,7 @@ def operate(
                 f"--change '{one}': expected add:COUNT:LIKE; hosts are lost by --happening fail:HOST@00:00."
             )
     happenings = [one for text in happening or [] for one in parse_happening(text, rules)]
-    common: dict[str, Any] = {"restart": restarter(rules), "limits": rules.limits}
+    common: dict[str, Any] = {"restart": restarter(rules), "limits": rules.limits, "rules": rules.rules}
     led = {"planner": balancer(rules, above=above, seed=seed), "every_s": every * 60.0, "watch": Watch(cpu_share=above)}
     lives: dict[str, dict[str, Any]] = {"nobody in charge": {"happenings": happenings}}
     if moved:

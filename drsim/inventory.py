@@ -7,13 +7,13 @@ What was configured and what was measured are two fields, never one; ``None`` me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from drsim.canonical import fingerprint
+from drsim.canonical import OMITTED, fingerprint
 from drsim.units import About
 
 FORMAT_VERSION = 1
@@ -229,6 +229,13 @@ class Vm:
         tuple[Annotated[float, Ge(0)], ...],
         About("CPU demand in each part of the time ahead; empty if nobody forecast it.", "cores"),
     ] = ()
+    cpu_shares: Annotated[
+        float | None,
+        Gt(0),
+        About(
+            "CPU shares that its hypervisor gives it, where 1000 is what it has by default; empty if nobody set any."
+        ),
+    ] = field(default=None, metadata=OMITTED)
     tags: Annotated[tuple[str, ...], About("Free labels; rules may select by them.")] = ()
     disks: Annotated[tuple[Disk, ...], About("Disks.")] = ()
     nics: Annotated[tuple[VmNic, ...], About("Network cards.")] = ()
@@ -315,6 +322,11 @@ class Inventory:
     def has_huge_pages(self) -> bool:
         """Whether memory is set aside as huge pages anywhere, or a guest lies on such."""
         return any(host.huge_pages_mib for host in self.hosts) or any(vm.huge_pages for vm in self.vms)
+
+    @cached_property
+    def has_cpu_shares(self) -> bool:
+        """Whether somebody set CPU shares of a guest."""
+        return any(vm.cpu_shares is not None for vm in self.vms)
 
     @cached_property
     def has_numa(self) -> bool:

@@ -18,6 +18,7 @@ from drsim.plan import Move, Plan, replay
 from drsim.policy import Limits, NotOn, Objective, Policy
 from drsim.quiet import QuietTimes, instant
 from drsim.schedule import Schedule, schedule
+from drsim.sharing import Counted, entitled
 from drsim.simulate import Simulation, simulate
 from drsim.storage import Stores
 from drsim.terms import ranked, term_problems
@@ -135,6 +136,8 @@ def make_plan(
 
         return _that_pays(objective, objective.horizon_s, parameters, toward)
 
+    shared = entitled(estate, policy, objective)
+    counted = shared.inventory if estate is inventory else _among(inventory, shared.inventory)
     stores = Stores(inventory, policy)
     times = QuietTimes(policy, inventory)
     start = None if objective.start_at is None else instant(objective.start_at)
@@ -142,9 +145,9 @@ def make_plan(
     closed: set[tuple[str, str]] = set()
     share_s, begin = time_limit_s, None
     for _ in range(MAX_CUTS):
-        narrowed = _narrowed(policy, closed)
+        narrowed = _narrowed(shared.policy, closed)
         result = optimize(
-            _held(estate, stuck),
+            _held(shared.inventory, stuck),
             narrowed,
             objective,
             time_limit_s=share_s,
@@ -154,7 +157,7 @@ def make_plan(
             stop=stop,
         )
         goal = Placement({vm.name: result.placement[vm.name] for vm in inventory.vms})
-        order = schedule(_held(inventory, stuck), narrowed, goal, result.reasons)
+        order = schedule(_held(counted, stuck), narrowed, goal, result.reasons)
         moves, simulation, climbed = _travel(inventory, policy, order.moves, parameters, calibration)
         new = {
             move.vm: _why_stuck(move)
@@ -183,8 +186,13 @@ def make_plan(
     known = calibration or Calibration(parameters=parameters)
     moves = _all_banded(moves, inventory, known, only_disks=calibration is None)
     return _assemble(
-        inventory, estate, policy, objective, result, order, moves, stuck, notes, simulation.makespan_s, seed
+        inventory, estate, policy, objective, shared, result, order, moves, stuck, notes, simulation.makespan_s, seed
     )
+
+
+def _among(inventory: Inventory, estate: Inventory) -> Inventory:
+    """Return an estate without the guests that are not in an inventory yet."""
+    return replace(estate, vms=estate.vms[: len(inventory.vms)])
 
 
 def _asleep(times: QuietTimes, inventory: Inventory, start: datetime) -> dict[str, str]:
@@ -396,6 +404,7 @@ def _assemble(
     estate: Inventory,
     policy: Policy,
     objective: Objective,
+    shared: Counted,
     result: Result,
     order: Schedule,
     moves: tuple[Move, ...],
@@ -405,12 +414,15 @@ def _assemble(
     seed: int,
 ) -> Plan:
     reached = replay(moves, Placement.of(inventory))
-    begun, left = starts(estate, policy, reached, result.placement, result.reasons)
+    begun, left = starts(shared.inventory, shared.policy, reached, result.placement, result.reasons)
     hosts = dict.fromkeys((vm.name for vm in objective.newcomers), "") | {start.vm: start.host for start in begun}
     reached = Placement({**reached, **hosts})
     wanted_all = result.complete and not order.unreached and not left
     if objective.goal == "evacuate":
         wanted_all = wanted_all and not any(inventory.vm_by_name[vm].host in objective.hosts for vm in stuck)
+    before = result.before
+    if shared.policy is not policy:  # by the checker's own way
+        before = bounded(score(estate, policy, objective, Placement.of(estate)), result.before)
     told = " ".join(result.notes)
     held_back = (why for vm, why in stuck.items() if _reason(vm, why) not in told)
     plan = Plan(
@@ -419,13 +431,21 @@ def _assemble(
         objective=objective,
         moves=moves,
         starts=begun,
-        before=result.before,
+        before=before,
         after=bounded(score(estate, policy, objective, reached), result.after),
         lower_bound=result.lower_bound,
         status=result.status,
         complete=wanted_all,
         applyable=bool(moves),
-        notes=(*result.notes, *order.notes, *order.unreached.values(), *left, *remarks, *held_back),
+        notes=(
+            *result.notes,
+            *order.notes,
+            *order.unreached.values(),
+            *left,
+            *remarks,
+            *held_back,
+            *shared.notes,
+        ),
         makespan_s=makespan_s,
         seed=seed,
         tool_version=__version__,

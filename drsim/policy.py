@@ -4,7 +4,7 @@ A rule selects guests by name, by ``tag:LABEL`` or all by ``*``, and hosts by na
 or by ``site:NAME``. A rule that *must* hold is never broken by a plan, unless it was broken before the plan began;
 most not even between two moves, as the rules say (`drsim.rules`). A rule that *should* hold has a price, paid for each
 guest that breaks it.
-Guests that are stopped break no rule.
+Guests that are stopped break no rule. Shares (`drsim.rules.shares`) divide CPU alone: KVM has no weights for memory.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from drsim.rules import Pin as Pin
 from drsim.rules import Pool as Pool
 from drsim.rules import Rule as Rule
 from drsim.rules import RunOn as RunOn
+from drsim.rules import Shares as Shares
 from drsim.rules import Strength as Strength
 from drsim.rules import Survive as Survive
 from drsim.rules import Together as Together
@@ -47,6 +48,9 @@ DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 MOST_USED = 0.8
 """Share of a datastore's space, or of what it can be written to at once, from which disks leave it by default."""
+
+CPU_DIVIDED = -1e6
+"""The `Limits.cpu_headroom` to plan with where CPU is short and shares divide it: no demand is too much for a host."""
 
 THRESHOLDS = {1: math.inf, 2: 1.5, 3: 1.25, 4: 1.1}
 """Load over mean load from which a host is relieved, by how willing balancing is; 5 stands for as even as can be."""
@@ -180,6 +184,20 @@ class Objective:
     def spelled(self) -> str:
         """What is sought, as on the command line: ``spread>balance``."""
         return spelled(self.terms) or self.goal
+
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """Hosts that guests cannot count on, for they are to be evacuated."""
+        return self.hosts if self.goal == "evacuate" else ()
+
+    @property
+    def overcommits(self) -> bool:
+        """Whether hosts may hold more CPU demand than they have where all are short of it and it is divided by shares.
+
+        Not where nothing that is sought evens it out: guests would be crowded together.
+        """
+        goals = {self.goal, *(term.goal for term in self.terms)}
+        return "consolidate" not in goals and not goals <= {"spread", "defragment"}
 
     @property
     def of_disks(self) -> bool:

@@ -14,9 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from drsim.check import Violation
+from drsim.check import Felt, Violation
 from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
+from drsim.report.shares import contention, lacking
 from drsim.report.text import carried, duration, how_long, milliseconds, parts, route, score_text, size, visible, wish
 from drsim.simulate import Replications, Simulation
 
@@ -80,6 +81,8 @@ def _verdict(plan: Plan) -> RenderableType:
         grid.add_row("lower bound", f"{plan.lower_bound:.4g}, {proof}")
     for goal, figures in parts(plan):
         grid.add_row(goal, figures)
+    if (shared := contention(plan)).told:
+        grid.add_row("shares", _plain(str(shared)))
     if plan.moves:
         worst = max((move.prediction.downtime_ms for move in plan.moves if move.prediction), default=0.0)
         grid.add_row("moves", f"{len(plan.moves)} in {len(plan.waves)} waves, {carried(plan)}")
@@ -128,6 +131,22 @@ def violations_view(violations: Sequence[Violation]) -> RenderableType:
     for v in violations:
         table.add_row(_plain(v.kind), _plain(v.subject), _plain(v.text), _plain(v.remedy))
     return table
+
+
+def felt_view(guests: Sequence[Felt]) -> RenderableType:
+    """List the guests that get less CPU than their shares entitle them to, those that lack most first."""
+    short = sorted((each for each in guests if each.is_short), key=lambda each: -each.lacks_cores)
+    said = Text(f"CPU by shares: {lacking(guests)}.")
+    if not short:
+        return said
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for title in ("guest", "on", "asks for", "entitled to", "gets"):
+        table.add_column(title, justify="left" if title in ("guest", "on") else "right")
+    for each in short[:TOLD]:
+        figures = (f"{cores:.2f}" for cores in (each.asks_cores, each.entitled_cores, each.gets_cores))
+        table.add_row(_plain(each.vm), _plain(each.host), *figures)
+    rest = [Text(f"... and {len(short) - TOLD} more; --json tells all.")] if len(short) > TOLD else []
+    return Group(said, table, *rest)
 
 
 def simulation_view(simulation: Simulation, moves: Sequence[Move]) -> RenderableType:

@@ -12,6 +12,7 @@ from drsim.optimize import score
 from drsim.placement import Placement
 from drsim.plan import Plan, Score
 from drsim.planner import make_plan
+from drsim.policy import Rule, Shares
 from drsim.resources import Resource, needs, resources
 from drsim.space import disk_resources
 from drsim.topology import Topology
@@ -92,6 +93,8 @@ def explain(plan: Plan, vm: str) -> Explanation:
         raise DrsimError(f"There is no guest '{vm}' in the plan's inventory '{plan.inventory.name}'.")
     if plan.objective.of_disks:
         return _of_disks(plan, guest)
+    inventory, policy = check.counted(plan.inventory, plan.policy, plan.objective)
+    plan = replace(plan, inventory=inventory, policy=policy)
     goal = plan.target
     stays = Placement({**goal, vm: guest.host})
     kept = {violation.text for violation in _violations(plan, goal)}
@@ -158,12 +161,26 @@ def rule_prices(plan: Plan, *, time_limit_s: float = 10.0) -> tuple[Price, ...]:
     rules = plan.policy.rules
     prices = []
     for number, rule in enumerate(rules):
-        without = replace(plan.policy, rules=rules[:number] + rules[number + 1 :])
+        without = replace(plan.policy, rules=_without(rules, number))
         other = make_plan(
             plan.inventory, without, plan.objective, time_limit_s=time_limit_s / len(rules), seed=plan.seed
         )
         prices.append(Price(rule=rule.name, score=other.after, moves=len(other.moves)))
     return tuple(prices)
+
+
+def _without(rules: tuple[Rule, ...], number: int) -> tuple[Rule, ...]:
+    """Leave a rule out; what is in its pool is in the one around it then."""
+    gone = rules[number]
+
+    def then(rule: Rule) -> Rule:
+        if not (isinstance(rule, Shares) and isinstance(gone, Shares) and gone.per == "pool"):
+            return rule
+        if rule.name == gone.within:
+            return replace(rule, vms=(*rule.vms, *gone.vms))
+        return replace(rule, within=gone.within) if rule.within == gone.name else rule
+
+    return tuple(map(then, rules[:number] + rules[number + 1 :]))
 
 
 def _score(plan: Plan, placement: Placement) -> Score:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from drsim.check import counted
 from drsim.inventory import Inventory
 from drsim.migration import DEFAULT, Options, Parameters, sender_mib_s, thread_cores
 from drsim.placement import Placement
@@ -72,8 +73,9 @@ def worth(plan: Plan, horizon_s: float, parameters: Parameters = DEFAULT) -> Wor
     parameters : Parameters
         They say how much CPU a migration takes.
     """
-    before = _Loads(plan.inventory, Placement.of(plan.inventory))
-    after = _Loads(plan.inventory, plan.target)
+    inventory, _ = counted(plan.inventory, plan.policy, plan.objective)
+    before = _Loads(inventory, Placement.of(inventory))
+    after = _Loads(inventory, plan.target)
     saved = (before.waiting().sum() - after.waiting().sum()) * horizon_s
     return Worth(saved_core_s=float(saved), cost_core_s=_cost(plan, before, parameters), horizon_s=horizon_s)
 

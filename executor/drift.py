@@ -137,6 +137,8 @@ def _guest(vm: Vm, other: Vm) -> Iterator[Change]:
         yield Change(subject=vm.name, text=f"{name}: its networks were {_list(nets_were)}, are {_list(nets_are)}.")
     if vm.tags != other.tags:
         yield Change(subject=vm.name, text=f"{name}: its labels were edited.", refuses=False)
+    if vm.cpu_shares != other.cpu_shares:
+        yield Change(subject=vm.name, text=f"{name}: its CPU shares were edited.", refuses=False)
     yield from _measured(vm, other)
 
 

@@ -334,6 +334,7 @@ class _Merge:
             uuid=config.uuid,
             state=guest.state,
             cpu_demand_cores=guest.cpu_cores,
+            cpu_shares=guest.cpu_shares,
             # QEMU sends every page that was ever written to, whether or not the guest still uses it: that is what is
             # resident on the host, not what the balloon reports as used. Huge pages are not counted as resident.
             memory_used_mib=None

@@ -12,15 +12,19 @@ from drsim.check.numa import fits_nodes
 from drsim.check.placement import breakers, guests_of, loads, penalty, rooms, violations
 from drsim.check.policy import policy_problems
 from drsim.check.replay import judged, plan_violations
+from drsim.check.shares import Felt, counted, felt
 from drsim.check.violation import SLACK, Violation
 
 __all__ = [
     "SLACK",
+    "Felt",
     "Use",
     "Violation",
     "breakers",
+    "counted",
     "datastore_use",
     "disk_violations",
+    "felt",
     "fits_nodes",
     "guests_of",
     "inventory_problems",

@@ -223,6 +223,10 @@ def _amounts(inventory: Inventory) -> Iterator[Problem]:
                 f"its page classes hold {dirty:g} MiB, it has {vm.memory_mib} MiB.",
                 "Make them smaller.",
             )
+        if vm.cpu_shares is not None and vm.cpu_shares <= 0.0:
+            yield problem(
+                f"vms '{vm.name}'", "cpu_shares", f"found {vm.cpu_shares:g}; expected more than 0.", "Correct it."
+            )
         if vm.cpu_ahead_cores and len(vm.cpu_ahead_cores) != inventory.parts_ahead:
             yield problem(
                 f"vms '{vm.name}'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from drsim.check.numa import fits_nodes
+from drsim.check.shares import counted
 from drsim.check.violation import SLACK, Violation
 from drsim.inventory import Host, Inventory, Vm
 from drsim.placement import Placement
@@ -21,8 +22,11 @@ def violations(inventory: Inventory, policy: Policy, placement: Placement | None
         Free of problems.
     placement : Placement, optional
         Judged instead of where the guests are.
+
+    Where there are shares, what guests are entitled to counts as their CPU demand (`drsim.check.shares`).
     """
     placement = placement or Placement.of(inventory)
+    inventory, policy = counted(inventory, policy)
     found = list(_overfull(inventory, policy, placement))
     for rule in policy.rules:
         if rule.strength == "must":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import available_timezones
 
 from drsim.check.inventory import problem
+from drsim.check.pools import pool_problems
 from drsim.errors import Problem
 from drsim.inventory import Inventory
 from drsim.policy import (
@@ -51,6 +52,7 @@ def policy_problems(policy: Policy, inventory: Inventory) -> tuple[Problem, ...]
         wire_problems(policy, inventory),
         _objective(policy),
         _contradictions(policy, inventory),
+        pool_problems(policy, inventory),
     )
     return tuple(itertools.chain.from_iterable(found))
 

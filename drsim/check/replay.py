@@ -10,6 +10,7 @@ from drsim.check.datastores import landing_violations
 from drsim.check.movable import unlandable, unmovable, unstartable
 from drsim.check.numa import fits_nodes
 from drsim.check.placement import breakers, loads, rooms, violations
+from drsim.check.shares import counted
 from drsim.check.violation import SLACK, Violation
 from drsim.inventory import Inventory, Vm
 from drsim.placement import Placement
@@ -26,7 +27,22 @@ def plan_violations(plan: Plan) -> tuple[Violation, ...]:
 
     What was broken before the plan and is made no worse is not the plan's doing and is left out.
     """
-    return tuple(_Replay(plan).run())
+    return tuple(_Replay(_counted(plan)).run())
+
+
+def _counted(plan: Plan) -> Plan:
+    """Let guests count with what they are entitled to, new ones beside those that are there."""
+    there, new = plan.inventory, plan.objective.newcomers
+    inventory, policy = counted(replace(there, vms=there.vms + new) if new else there, plan.policy, plan.objective)
+    if policy is plan.policy:
+        return plan
+    number = len(there.vms)
+    return replace(
+        plan,
+        inventory=replace(inventory, vms=inventory.vms[:number]),
+        policy=policy,
+        objective=replace(plan.objective, newcomers=inventory.vms[number:]),
+    )
 
 
 def judged(plan: Plan) -> Plan:

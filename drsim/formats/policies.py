@@ -112,11 +112,12 @@ def write_policy(policy: Policy, path: str | Path) -> None:
     limits = {key: value for key, value in asdict(policy.limits).items() if value != default[key]}
     rules = []
     for rule in policy.rules:
-        record = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(rule).items()}
+        given = {key: value for key, value in asdict(rule).items() if value is not None}
+        record = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
         if rule.strength == "must":
-            del record["strength"]
+            record.pop("strength", None)
         if rule.price == 1.0:
-            del record["price"]
+            record.pop("price", None)
         rules.append(record)
     data = {"format": FORMAT, "format_version": FORMAT_VERSION, "limits": limits, "rules": rules}
     if policy.manners:

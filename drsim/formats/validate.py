@@ -153,8 +153,14 @@ def _is_meant(location: tuple[Any, ...], data: Any) -> bool:
     return True
 
 
+def _is_kind(before: Any, part: Any) -> bool:
+    return isinstance(before, int) and isinstance(part, str) and part in _tags()
+
+
 def _translated(detail: Any, data: Any, place: str) -> Problem:
-    location = [part for part in detail["loc"] if not (isinstance(part, str) and part in _tags())]
+    # The kind of a record stands behind its number; behind the kind stands a field, which may be called alike.
+    given_as = detail["loc"]
+    location = [part for before, part in zip((None, *given_as), given_as, strict=False) if not _is_kind(before, part)]
     where, field = record_place(location, data)
     place = _origin(location, data) or place
     kind, given = detail["type"], detail.get("input")

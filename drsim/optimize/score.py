@@ -39,6 +39,7 @@ def score(inventory: Inventory, policy: Policy, objective: Objective, placement:
     placement : Placement
         What to judge.
     """
+    inventory, policy = check.counted(inventory, policy, objective)
     everybody, inventory = inventory, placement.seated(inventory)
     violations = len(check.violations(inventory, policy, placement))
     penalty = check.penalty(inventory, policy, placement)

@@ -34,6 +34,7 @@ from drsim.optimize.trade import load, trade
 from drsim.optimize.verdict import Verdict
 from drsim.placement import Placement
 from drsim.policy import Limits, Objective, Policy
+from drsim.sharing import entitled
 
 IN_ONE_CELL, IN_MANY = (0.88, 0.9, 0.98), (0.82, 0.88, 0.97)
 """Shares of the time by which barter ends, single steps that mend what it leaves above the aim, and barter in those
@@ -74,7 +75,7 @@ def optimize(
     Parameters
     ----------
     inventory, policy : Inventory, Policy
-        Free of problems (`drsim.check`).
+        Free of problems (`drsim.check`). Where CPU is divided by shares guests count with what these entitle them to.
     objective : Objective
         What to reach.
     time_limit_s : float
@@ -95,6 +96,8 @@ def optimize(
     Result
         Not complete, with notes, if something that must hold cannot be had.
     """
+    shared = entitled(inventory, policy, objective)
+    inventory, policy = shared.inventory, shared.policy
     if objective.terms:
         return combine(
             inventory,

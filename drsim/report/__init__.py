@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drsim.report.migrations import draw_migrations
     from drsim.report.scorecard import draw_scorecard
     from drsim.report.svg import write_svg
-    from drsim.report.tables import comparison_table, host_table, moves_table
+    from drsim.report.tables import comparison_table, host_table, moves_table, shares_table
     from drsim.report.text import summary
     from drsim.report.utilisation import draw_utilisation
 
@@ -39,6 +39,7 @@ __all__ = [
     "host_table",
     "moves_table",
     "render",
+    "shares_table",
     "summary",
     "write_svg",
 ]
@@ -59,6 +60,7 @@ _HOMES = {
     "host_table": "tables",
     "moves_table": "tables",
     "render": "html",
+    "shares_table": "tables",
     "summary": "text",
     "write_svg": "svg",
 }

@@ -17,6 +17,7 @@ from drsim.report.accuracy import draw_accuracy
 from drsim.report.actual import Actual
 from drsim.report.gantt import ROWS, bar_titles, draw_gantt
 from drsim.report.page import compose
+from drsim.report.shares import contention
 from drsim.report.svg import inline_svg
 from drsim.report.tables import MEASURES, comparison_table, host_table
 from drsim.report.text import count, duration, parts, proof, size, verdict, warnings, wish
@@ -63,11 +64,11 @@ def render(
     str
         HTML.
     """
-    target = plan.target
+    target, counted = plan.target, check.counted(plan.inventory, plan.policy, plan.objective)
     if violations_before is None:
-        violations_before = check.violations(plan.inventory, plan.policy)
+        violations_before = check.violations(*counted)
     if violations_after is None:
-        violations_after = check.violations(plan.inventory, plan.policy, target)
+        violations_after = check.violations(*counted, target)
     return compose(
         "drsim.report",
         "plan.html",
@@ -84,6 +85,7 @@ def render(
         few=FEW,
         gantt_rows=ROWS,
         waves=[{"moves": wave, "text": _wave_text(number, wave)} for number, wave in enumerate(plan.waves, start=1)],
+        contention=contention(plan),
         hosts=host_table(plan.inventory, target).reset_index().to_dict("records"),
         figures=_figures(plan, target, actual),
         outcome=_outcome(plan, actual) if actual else None,

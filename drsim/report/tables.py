@@ -11,6 +11,7 @@ from drsim.inventory import Inventory
 from drsim.placement import Placement
 from drsim.plan import Plan
 from drsim.report.actual import Actual
+from drsim.report.shares import contention
 
 
 def moves_table(plan: Plan) -> pd.DataFrame:
@@ -90,6 +91,35 @@ def host_table(inventory: Inventory, placement: Mapping[str, str] | None = None)
             f"memory_share_{when}": np.divide(configured, room_mib, out=np.zeros_like(configured), where=room_mib > 0),
         }
     return pd.DataFrame(columns, index=pd.Index([host.name for host in hosts], name="host"))
+
+
+def shares_table(plan: Plan) -> pd.DataFrame:
+    """Lay out the CPU of each guest that is not stopped where it is divided by shares; empty where nobody named any.
+
+    Returns
+    -------
+    DataFrame
+        Index ``vm``; columns host_before, host_after, asks_cores, kept_cores, entitled_cores (what it would get if
+        all hosts were one), gets_cores_before, gets_cores_after, lacks_cores_before, lacks_cores_after (by how much it
+        gets less than it is entitled to).
+    """
+    both = contention(plan)
+    was = {each.vm: each for each in both.before}
+    rows = [(was.get(each.vm), each) for each in both.after]
+    return pd.DataFrame(
+        {
+            "host_before": ["" if before is None else before.host for before, _ in rows],
+            "host_after": [after.host for _, after in rows],
+            "asks_cores": [after.asks_cores for _, after in rows],
+            "kept_cores": [after.kept_cores for _, after in rows],
+            "entitled_cores": [after.entitled_cores for _, after in rows],
+            "gets_cores_before": [np.nan if before is None else before.gets_cores for before, _ in rows],
+            "gets_cores_after": [after.gets_cores for _, after in rows],
+            "lacks_cores_before": [np.nan if before is None else before.lacks_cores for before, _ in rows],
+            "lacks_cores_after": [after.lacks_cores for _, after in rows],
+        },
+        index=pd.Index([after.vm for _, after in rows], name="vm"),
+    )
 
 
 MEASURES = ("total_time_s", "downtime_ms", "sent_mib")

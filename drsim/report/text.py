@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drsim.plan import Move, Plan, Prediction, Score
+from drsim.report.shares import contention
 
 
 def visible(text: str) -> str:
@@ -150,6 +151,8 @@ def summary(plan: Plan) -> list[str]:
         f"{score_text(plan.after)}" + (f"; {proof(plan)}." if proof(plan) else "."),
         *(f"{goal}: {figures}." for goal, figures in parts(plan)),
     ]
+    if (shared := contention(plan)).told:
+        lines.append(f"CPU by shares: {shared}.")
     if plan.moves:
         known = [move.prediction for move in plan.moves if move.prediction is not None]
         lines.append(f"{count(len(plan.moves), 'move')} in {count(len(plan.waves), 'wave')}, {carried(plan)}.")

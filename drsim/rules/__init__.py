@@ -10,10 +10,11 @@ from drsim.rules.pin import Pin
 from drsim.rules.pool import Pool
 from drsim.rules.run_on import RunOn
 from drsim.rules.select import Area, Strength, area_of, select_hosts, select_vms
+from drsim.rules.shares import Shares
 from drsim.rules.survive import Survive
 from drsim.rules.together import Together
 
-Rule = Together | Apart | RunOn | NotOn | Pin | Licence | Survive | Pool
+Rule = Together | Apart | RunOn | NotOn | Pin | Licence | Survive | Pool | Shares
 
 __all__ = [
     "Apart",
@@ -24,6 +25,7 @@ __all__ = [
     "Pool",
     "Rule",
     "RunOn",
+    "Shares",
     "Strength",
     "Survive",
     "Together",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from drsim import check
+from drsim.check.shares import shares_out
 from drsim.errors import DrsimError
 from drsim.inventory import Inventory
 from drsim.optimize import score
@@ -71,14 +73,20 @@ class Comparison:
     policy: Policy
 
     @property
+    def shared(self) -> bool:
+        """Whether CPU is divided by shares."""
+        return any(shares_out(case.inventory, self.policy) for case in self.cases)
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row a case.
 
         Index ``case``; columns feasible, guests_without_place, guests_restarted, hosts (those that take guests),
         guests, imbalance_before, imbalance_after (highest load over mean load, 1 is even), moves, moved_gib,
         makespan_s, max_downtime_ms, cpu_headroom_share and memory_headroom_share (free, of all hosts that take guests),
-        largest_guest_mib (memory of the largest guest with one vCPU and one core that one host still takes), reason.
-        NaN where there is no plan.
+        largest_guest_mib (memory of the largest guest with one vCPU and one core that one host still takes),
+        guests_short_of_cpu and cores_short (guests that get less CPU than their shares entitle them to, and how much;
+        0 where nobody named shares), each with ``_before`` and ``_after``, reason. NaN where there is no plan.
         """
         rows = [_row(case, self.policy) for case in self.cases]
         return pd.DataFrame(rows, index=pd.Index([case.name for case in self.cases], name="case"))
@@ -201,7 +209,16 @@ def _row(case: Case, policy: Policy) -> dict[str, object]:
         row["moved_gib"] = sum(p.sent_mib for p in known) / 1024
         row["makespan_s"] = case.plan.makespan_s
         row["max_downtime_ms"] = max((p.downtime_ms for p in known), default=0.0)
-    return {**row, **room, "reason": case.reason}
+    return {**row, **room, **_short(case, policy), "reason": case.reason}
+
+
+def _short(case: Case, policy: Policy) -> dict[str, object]:
+    """Who gets less CPU than its shares entitle it to, before and after the plan."""
+    row: dict[str, object] = {}
+    for when, placement in (("before", Placement.of(case.inventory)), ("after", case.target)):
+        lacking = [each.lacks_cores for each in check.felt(case.inventory, policy, placement) if each.is_short]
+        row |= {f"guests_short_of_cpu_{when}": len(lacking), f"cores_short_{when}": float(sum(lacking))}
+    return row
 
 
 def _imbalance(inventory: Inventory, policy: Policy, placement: Placement) -> float:

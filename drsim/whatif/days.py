@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from drsim.errors import DrsimError
 from drsim.inventory import Inventory
 from drsim.plan import Plan
 from drsim.planner import make_plan
-from drsim.policy import NotOn, Objective, Pin, Policy, Rule, RunOn, Survive, select_hosts
+from drsim.policy import NotOn, Objective, Pin, Policy, Rule, RunOn, Shares, Survive, select_hosts
+from drsim.sharing import entitled
 from drsim.simulate.operate import Call, HostFailure, LinkFailure, Maintenance
 from drsim.simulate.operate.happening import Happening, Planner
 from drsim.simulate.operate.operate import Restart
@@ -22,6 +23,9 @@ SEARCH_S = 0.5
 SLACK = 0.05
 """How far below the share from which it is hot a host is brought, lest it is hot again at once."""
 
+EVENED = 3
+"""How willing balancing is (`Objective.threshold`) where CPU is short and shares divide it."""
+
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 FORM = re.compile(
@@ -32,6 +36,8 @@ FORM = re.compile(
 
 def balancer(policy: Policy, *, above: float = 0.9, seed: int = 0) -> Planner:
     """Return a planner that brings hosts below a share of their CPU with the fewest moves, rules kept.
+
+    Where CPU is short and shares divide it, it brings hosts near the mean instead.
 
     Parameters
     ----------
@@ -47,7 +53,10 @@ def balancer(policy: Policy, *, above: float = 0.9, seed: int = 0) -> Planner:
 
     def plan(inventory: Inventory) -> Plan:
         rules = _within(cooler, inventory)
-        return make_plan(inventory, rules, Objective(goal="repair"), time_limit_s=SEARCH_S, seed=seed)
+        # Where CPU is short and shares divide it no host has too much of it: there is nothing to mend, but to even out.
+        mend = Objective(goal="repair")
+        wish = Objective(threshold=EVENED) if entitled(inventory, rules, mend).short else mend
+        return make_plan(inventory, rules, wish, time_limit_s=SEARCH_S, seed=seed)
 
     return plan
 
@@ -105,6 +114,9 @@ def _within(policy: Policy, inventory: Inventory) -> Policy:
     rules: list[Rule] = []
     for rule in policy.rules:
         vms = tuple(word for word in rule.vms if word in guests)
+        if isinstance(rule, Shares):
+            rules.append(replace(rule, vms=vms))
+            continue
         if not vms or isinstance(rule, Survive):  # what outlives a loss is a matter of the whole estate
             continue
         if not isinstance(rule, RunOn | NotOn):
@@ -113,4 +125,11 @@ def _within(policy: Policy, inventory: Inventory) -> Policy:
             rules.append(replace(rule, vms=vms, hosts=hosts))
         elif isinstance(rule, RunOn):
             rules.append(Pin(name=rule.name, vms=vms, strength=rule.strength, price=rule.price))
-    return replace(policy, rules=tuple(rules))
+    return replace(policy, rules=_inhabited(rules))
+
+
+def _inhabited(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Leave out rules `shares` about nobody: pools that no guest and no pool with guests is in."""
+    within = {rule.within for rule in rules if isinstance(rule, Shares)}
+    left = tuple(rule for rule in rules if not isinstance(rule, Shares) or rule.vms or rule.name in within)
+    return left if len(left) == len(rules) else _inhabited(left)

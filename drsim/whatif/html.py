@@ -35,6 +35,7 @@ def render(comparison: Comparison, *, title: str | None = None, generated_at: st
         subtitle=f"{count(len(baseline.hosts), 'host')}, {count(len(baseline.vms), 'guest')}",
         generated_at=generated_at,
         verdict=f"{feasible} of {count(len(comparison.cases), 'case')} can be carried out with every guest in place.",
+        shared=comparison.shared,
         rows=comparison.table.reset_index().to_dict("records"),
         cases=[
             {"case": case, "summary": summary(case.plan) if case.plan is not None else []} for case in comparison.cases

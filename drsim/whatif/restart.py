@@ -59,6 +59,13 @@ def restart(before: Inventory, after: Inventory, policy: Policy) -> Restart:
     ]
     if not lost:
         return Restart(inventory=after, placed={}, left={})
+    alive = {vm.name: vm for vm in lost}
+    shared, rules = check.counted(replace(after, vms=tuple(alive.get(vm.name, vm) for vm in after.vms)), policy)
+    if rules is not policy:  # guests count with what shares entitle them to, those that start again, too
+        stopped = tuple(replace(vm, state="stopped") if vm.name in alive else vm for vm in shared.vms)
+        result = restart(before, replace(after, vms=stopped), rules)
+        vms = tuple(replace(after.vm_by_name[vm.name], host=vm.host, state=vm.state) for vm in result.inventory.vms)
+        return replace(result, inventory=replace(after, vms=vms))
     orders: tuple[Callable[[float], float], ...] = (lambda load: load, lambda load: -load)
     tries = [_place(lost, before, after, policy, prefer) for prefer in orders]
     return min(tries, key=lambda result: len(result.left))
@@ -77,7 +84,7 @@ def _place(
     placed: dict[str, str] = {}
     left: dict[str, str] = {}
     largest = max((room.memory_mib for room in rooms.values()), default=1.0) or 1.0
-    cores = max((room.cores for room in rooms.values()), default=1.0) or 1.0
+    cores = max((room.usual_cores for room in rooms.values()), default=1.0) or 1.0
     by_size = sorted(lost, key=lambda vm: max(vm.memory_mib / largest, vm.cpu_cores / cores), reverse=True)
     for vm in by_size:
         reasons: dict[str, str] = {}
@@ -144,7 +151,12 @@ class _Room:
     @property
     def load(self) -> float:
         """The fuller of memory and CPU, as a share."""
-        return max(self.memory_taken_mib / (self.memory_mib or 1.0), self.cores_taken / (self.cores or 1.0))
+        return max(self.memory_taken_mib / (self.memory_mib or 1.0), self.cores_taken / (self.usual_cores or 1.0))
+
+    @property
+    def usual_cores(self) -> float:
+        """What CPU demand is measured by, even where there is no limit for it."""
+        return min(self.cores, float(self.host.cores))
 
     def with_guest(self, vm: Vm) -> _Room:
         return replace(

@@ -27,12 +27,18 @@ COLUMNS = (
     "largest guest",
 )
 
+SHORT = "guests short of CPU"
+"""One more column where CPU is divided by shares."""
+
 
 def comparison_view(comparison: Comparison) -> RenderableType:
     """Lay out one line a case, then why cases are not feasible and which guests find no place."""
     table = Table(box=None, header_style="bold", padding=(0, 1))
     for title in COLUMNS:
         table.add_column(title, justify="left" if title in ("case", "feasible") else "right")
+    shared = comparison.shared
+    if shared:
+        table.add_column(SHORT, justify="right")
     for name, row in comparison.table.iterrows():
         no_plan = math.isnan(row["moves"])
         table.add_row(
@@ -49,6 +55,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
             percent(row["cpu_headroom_share"]),
             percent(row["memory_headroom_share"]),
             size(row["largest_guest_mib"]),
+            *([f"{row['guests_short_of_cpu_before']} -> {row['guests_short_of_cpu_after']}"] if shared else []),
         )
     parts: list[RenderableType] = [table]
     for case in comparison.cases:

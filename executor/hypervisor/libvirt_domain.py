@@ -120,6 +120,8 @@ class DomainConfig:
         Whether its memory stands in huge pages, which the resident size of its process does not count.
     cpu : CpuText or None
         The CPU that it sees; None if the text names no model.
+    cpu_shares : int or None
+        Weight of its control group, as libvirt's ``<shares>`` spells it; None if nobody set one.
     disks, nics, hostdevs, tags : tuple
         Disks with a medium; cards; devices of its host; labels from the metadata.
     dirty : tuple of PageClass
@@ -140,6 +142,7 @@ class DomainConfig:
     huge_pages: bool = False
     dirty_ring: bool = False
     cpu: CpuText | None = None
+    cpu_shares: int | None = None
     disks: tuple[DiskConfig, ...] = ()
     nics: tuple[NicConfig, ...] = ()
     hostdevs: tuple[HostdevConfig, ...] = ()
@@ -185,6 +188,7 @@ def parse_domain(text: str, *, place: str, allow_host_cpu: bool = False) -> Doma
         huge_pages=root.find("memoryBacking/hugepages") is not None,
         dirty_ring=root.find("features/kvm/dirty-ring[@state='on']") is not None,
         cpu=CpuText.of(root.find("cpu")),
+        cpu_shares=_shares(root),
         disks=tuple(_disks(root)),
         nics=tuple(_nic(element) for element in root.iterfind("devices/interface")),
         hostdevs=tuple(_hostdevs(root)),
@@ -222,6 +226,11 @@ def _vcpus(root: ET.Element, place: str) -> int:
     if not current.isdecimal() or int(current) < 1:
         raise _refusal(place, "vcpu", f"'{current}' is not a number of virtual CPUs.")
     return int(current)
+
+
+def _shares(root: ET.Element) -> int | None:
+    text = (root.findtext("cputune/shares") or "").strip()
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def _disks(root: ET.Element) -> list[DiskConfig]:

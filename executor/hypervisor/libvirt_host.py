@@ -99,6 +99,8 @@ class GuestReading:
         How it came to its host.
     cpu_cores, resident_mib : float or None
         Measured CPU use, cores; resident size of its process, MiB.
+    cpu_shares : float or None
+        CPU shares, 1000 by default; None if nobody set any.
     disks : mapping of str to DiskReading
         By target name.
     dirty : tuple of PageClass
@@ -113,6 +115,7 @@ class GuestReading:
     arrived: Arrival | None = None
     cpu_cores: float | None = None
     resident_mib: float | None = None
+    cpu_shares: float | None = None
     disks: Mapping[str, DiskReading] = field(default_factory=dict)
     dirty: tuple[PageClass, ...] = ()
     devices: tuple[Device, ...] = ()

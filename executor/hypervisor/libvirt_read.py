@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from drsim.errors import DataError
@@ -30,6 +31,7 @@ from executor.hypervisor.libvirt_host import (
     parse_network,
     parse_pool,
 )
+from executor.hypervisor.libvirt_shares import cpu_shares
 
 DEVICES_S = 5.0
 """Time for a host to describe its devices, seconds: each is a question of its own, and a large host has hundreds."""
@@ -179,6 +181,7 @@ class _Reader:
         time.sleep(max(0.0, interval_s - (time.monotonic() - started)))
         after, cpu_after = self._bulk(), self._try(lambda: connection.getCPUStats(-1))
         seconds = time.monotonic() - started
+        shares = cpu_shares(configs)
         busy = None
         if cpu_before and cpu_after:
             busy = sum(cpu_after.get(key, 0) - cpu_before.get(key, 0) for key in ("kernel", "user")) / 1e9 / seconds
@@ -193,8 +196,11 @@ class _Reader:
             pools=self._pools(),
             networks=self._networks(),
             guests=tuple(
-                self._guest(
-                    domain, config, before.get(config.uuid, {}), after.get(config.uuid, {}), seconds, dirty, devices
+                replace(
+                    self._guest(
+                        domain, config, before.get(config.uuid, {}), after.get(config.uuid, {}), seconds, dirty, devices
+                    ),
+                    cpu_shares=shares.get(config.uuid),
                 )
                 for domain, config in configs
             ),

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from drsim.cli import main
-from drsim.formats import read_inventory, read_plan
+from drsim.formats import read_inventory, read_plan, write_inventory, write_policy
+from tests.planner.test_shares import CROWDED, GOLD
 
 DEMO = Path(__file__).parents[2] / "data" / "demo"
 CLUSTER, POLICY = str(DEMO / "inventory"), str(DEMO / "policy.yaml")
@@ -398,3 +399,28 @@ def test_datastores_are_evened_out_emptied_explained_and_applied(drsim: Run, tmp
     emptied = drsim("plan", file, "--objective", "evacuate", "--datastore", "old")
     assert "evacuate old" in emptied.out
     assert emptied.code == 2
+
+
+def test_check_tells_who_gets_less_cpu_than_its_shares_entitle_it_to(drsim: Run, tmp_path: Path) -> None:
+    estate, policy = tmp_path / "estate.json", tmp_path / "policy.yaml"
+    write_inventory(CROWDED, estate)
+    write_policy(GOLD, policy)
+    said = drsim("check", estate, policy)
+    assert said.code == 0
+    assert "CPU by shares: 4 guests get less CPU than their shares entitle them to, 4 cores in all." in said.out
+    assert [line.split() for line in said.out.splitlines() if line.split()[:1] == ["v1"]] == [
+        ["v1", "h1", "3.00", "3.00", "2.00"]
+    ]
+    short = json.loads(drsim("check", estate, policy, "--json").out)["short_of_cpu"]
+    assert [each["vm"] for each in short] == ["v1", "v2", "v3", "v4"]
+    plain = drsim("check", estate, "--json")
+    assert plain.code == 2
+    assert set(json.loads(plain.out)) == {"violations"}
+    said = drsim("plan", estate, policy, "--time-limit", 0.5)
+    assert said.code == 2
+    assert "with the plan 3 guests get less" in said.out
+    refused = tmp_path / "memory.yaml"
+    refused.write_text(policy.read_text().replace("shares: 9000.0", "memory_shares: 4000", 1))
+    said = drsim("check", estate, refused)
+    assert said.code == 1
+    assert "rules 'gold', field 'memory_shares': KVM has no weights for memory" in said.err

@@ -126,6 +126,7 @@ def h1(now: Inventory, **changes: object) -> Inventory:
         (vm(estate(), unmovable_reason="a host device"), "cannot be moved any more: a host device", True),
         (vm(estate(), dirty=(PageClass(size_mib=256.0, dirty_rate_mib_s=90.0),)), "dirty_rate_mib_s was 20.0", False),
         (vm(estate(), cpu_demand_cores=0.6), None, False),
+        (vm(estate(), cpu_shares=2000.0), "its CPU shares were edited", False),
         (replace(estate(), datastores=()), "datastore 'ceph' is no longer on", True),
         (replace(estate(), links=()), "link paris--lyon", False),
         (replace(estate(), captured_at="2026-01-01T00:00:00Z"), None, False),

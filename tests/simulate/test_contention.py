@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from drsim.inventory import PageClass
 from drsim.migration import DEFAULT, predict, sender_mib_s
+from drsim.policy import Shares
 from drsim.simulate.operate import Recorded, operate
 from drsim.simulate.operate.estate import SWAP_IN_S
 from drsim.topology import Topology
@@ -27,6 +29,24 @@ def test_guests_wait_for_what_their_host_lacks() -> None:
     assert lived.summary()["worst_ready_share"] == pytest.approx(1.0 / 3.0)
     # One core of four vCPUs.
     assert lived.to_frames()["vms"].cpu_ready_percent.tolist() == pytest.approx([25.0] * 4)
+
+
+def test_shares_say_who_waits_and_leave_the_host_as_busy() -> None:
+    estate = two_sites(guests=4)
+    rules = (
+        Shares(name="gold", vms=("v1",), shares=8000.0, most_cores=2.5),
+        Shares(name="rest", vms=("v2", "v3", "v4"), shares=1000.0),
+        Shares(name="v4", vms=("v4",), per="guest", kept_cores=2.0),
+    )
+    alike, shared = operate(estate, steady(estate, cores=3.0)), operate(estate, steady(estate, cores=3.0), rules=rules)
+    assert (shared.used_cores == alike.used_cores).all()
+    assert (shared.ready_cores == alike.ready_cores).all()
+    # 8 cores: v1 has its 3, for limits are not played; of 5 v4 has 2 by what is kept for it, or 5 / 3 by its shares.
+    assert shared.ready_s == pytest.approx(np.array([0.0, 1.5, 1.5, 1.0]) * 20 * STEP_S)
+    weighed = replace(estate, vms=(replace(estate.vms[0], cpu_shares=3000.0), *estate.vms[1:]))
+    assert operate(weighed, steady(estate, cores=3.0)).ready_s == pytest.approx(
+        np.array([0.0, 4, 4, 4]) / 3 * 20 * STEP_S
+    )
 
 
 def test_a_move_alone_takes_what_was_predicted_and_ends_the_waiting() -> None:

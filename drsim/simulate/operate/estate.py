@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsim.inventory import Datastore, Disk, Host, HostState, Inventory, Network, Vm
+from drsim.sharing import Tree
 from drsim.workload import Demand, dirty_classes
 
 NOWHERE = -1
@@ -52,6 +53,9 @@ class Estate:
         The time, seconds.
     changed : callable
         Told whenever the demand on a host may have changed.
+    tree : Tree, optional
+        Shares by which guests of a host that is short divide its CPU, limits left out; by default all wait for the same
+        part of what they ask for.
 
     Attributes
     ----------
@@ -82,8 +86,14 @@ class Estate:
     """
 
     def __init__(
-        self, inventory: Inventory, demand: Demand, now: Callable[[], float], changed: Callable[[], None]
+        self,
+        inventory: Inventory,
+        demand: Demand,
+        now: Callable[[], float],
+        changed: Callable[[], None],
+        tree: Tree | None = None,
     ) -> None:
+        self._tree = None if tree is None else tree.unlimited()
         self.base, self._now, self._step_s, self._changed = inventory, now, demand.step_s, changed
         self._cpu, self._data = demand.cpu_cores, demand.memory_mib
         self.hosts = {host.name: number for number, host in enumerate(inventory.hosts)}
@@ -160,10 +170,24 @@ class Estate:
         if wait.any():
             share = wait / np.maximum(demand, 1e-12)
             slow = np.flatnonzero((self.place >= 0) & ~self.halted & (share[self.place] > 0.0))
-            self.ready_s[slow] += self._row[slow] * share[self.place[slow]] * time_s
+            self.ready_s[slow] += self._waits(slow, share) * time_s
         if (self.held_mib > self.ram_mib).any():
             self._swap(time_s)
         self.down_s[self.wanted & ((self.place < 0) | self.halted)] += time_s
+
+    def _waits(self, slow: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what each of the guests of hosts that are short waits for, cores; in all as much as without shares."""
+        alike: NDArray[np.float64] = self._row[slow] * share[self.place[slow]]
+        if self._tree is None:
+            return alike
+        works = np.where((self.place >= 0) & ~self.halted, self._row, 0.0).astype(np.float64)
+        whole, waits = self._tree.asked(works), alike.copy()
+        for host in np.unique(self.place[slow]).tolist():
+            there = np.flatnonzero(self.place[slow] == host)
+            asked = works[slow[there]]
+            got, _ = self._tree.only(slow[there]).divide(float(asked.sum() - alike[there].sum()), asked, whole)
+            waits[there] = asked - got
+        return waits
 
     def _swap(self, time_s: float) -> None:
         """Let guests wait for pages of theirs that their host had to put out, as `swapping` describes."""

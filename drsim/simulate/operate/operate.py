@@ -12,7 +12,8 @@ from simpy.events import Event as SimEvent
 from drsim.errors import DataError, DrsimError, Problem
 from drsim.inventory import Inventory
 from drsim.migration import DEFAULT, Parameters
-from drsim.policy import Limits
+from drsim.policy import Limits, Rule
+from drsim.sharing import Tree
 from drsim.simulate.carry import Process
 from drsim.simulate.lines import Lines
 from drsim.simulate.operate.estate import Estate
@@ -56,6 +57,7 @@ def operate(
     happenings: Sequence[Happening] = (),
     restart: Restart | None = None,
     limits: Limits | None = None,
+    rules: Sequence[Rule] = (),
     parameters: Parameters = DEFAULT,
     on_progress: Callable[[float], None] | None = None,
 ) -> Operation:
@@ -82,6 +84,9 @@ def operate(
         Where guests of a dead host are started again; by default they wait for their host.
     limits : Limits, optional
         Bandwidth cap of moves that name none.
+    rules : sequence of rules
+        By those of kind `shares`, and by the shares that the inventory knows, guests divide the CPU of a host that is
+        short; without any, all wait for the same part of what they ask for.
     parameters : Parameters
         Constants of the migration model.
     on_progress : callable, optional
@@ -106,7 +111,9 @@ def operate(
         problems.append(Problem(place="operate", field="on", expected=expected, remedy=remedy))
     if problems:
         raise DataError(*problems)
-    return _World(inventory, wanted, limits or Limits(), parameters, restart).run(
+    shared = inventory.has_cpu_shares or any(rule.kind == "shares" for rule in rules)
+    tree = Tree.of(inventory, rules) if shared else None
+    return _World(inventory, wanted, limits or Limits(), parameters, restart, tree).run(
         planner, every_s, watch, frozenset(on), happenings, on_progress
     )
 
@@ -139,10 +146,11 @@ class _World:
         limits: Limits,
         parameters: Parameters,
         restart: Restart | None,
+        tree: Tree | None,
     ) -> None:
         self._env = env = simpy.Environment()
         self._steps, self._step_s, self._restart = len(demand.cpu_cores), demand.step_s, restart
-        self._estate = Estate(inventory, demand, lambda: env.now, self._pace_soon)
+        self._estate = Estate(inventory, demand, lambda: env.now, self._pace_soon, tree)
         capacity = Topology(inventory).capacity_mbit_s
         self._lines = Lines(env, capacity, parameters.goodput, parameters.return_share, fast=True)
         self._incidents: list[Incident] = []
