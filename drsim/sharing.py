@@ -23,6 +23,9 @@ Ints = NDArray[np.int64]
 NEAR = 1e-9
 """What sums of floats may be off by, as a share."""
 
+LEAST_PART = 1e-9
+"""Part of a pool that counts where its guests are entitled to nothing: they get what others leave."""
+
 
 def fill(capacity: float, shares: Floats, least: Floats, most: Floats) -> Floats:
     """Divide a capacity in proportion to shares, between what each must and may have.
@@ -139,14 +142,21 @@ class Tree:
         """Return the same without limits: whatever is there is used."""
         return replace(self, most=np.full(len(self.most), np.inf), pool_most=np.full(len(self.pool_most), np.inf))
 
-    def asked(self, demand: Floats) -> Floats:
-        """Return what the guests of each pool, and of the pools in it, ask for, cores, shape (P,)."""
-        asked: Floats = np.bincount(self.pool, demand, len(self.within) + 1).astype(np.float64)
+    def sums(self, cores: Floats) -> Floats:
+        """Add up by pool what its guests, and those of the pools in it, have or ask for, cores, shape (P,)."""
+        found: Floats = np.bincount(self.pool, cores, len(self.within) + 1).astype(np.float64)
         for place in reversed(range(len(self.within))):
-            asked[self.within[place]] += asked[place]
-        return asked[:-1]
+            found[self.within[place]] += found[place]
+        return found[:-1]
 
-    def divide(self, capacity: float, demand: Floats, whole: Floats | None = None) -> tuple[Floats, bool]:
+    def parts(self, guests: Ints, given: Floats) -> Floats:
+        """Return how much of each pool some of the guests stand for, by what all are entitled to, shape (P,)."""
+        whole = self.sums(given)
+        here = self.only(guests).sums(given[guests])
+        part: Floats = np.maximum(np.divide(here, whole, out=np.zeros_like(here), where=whole > 0.0), LEAST_PART)
+        return part
+
+    def divide(self, capacity: float, demand: Floats, part: Floats | None = None) -> tuple[Floats, bool]:
         """Divide a capacity among the guests.
 
         Parameters
@@ -155,9 +165,9 @@ class Tree:
             Cores.
         demand : array of float, shape (G,)
             What each guest asks for, cores; 0 for those that do not run.
-        whole : array of float, shape (P,), optional
-            What the guests of each pool ask for on all hosts, cores: of the pool's shares, reservation and limit as
-            large a part is here as of that. All of it by default.
+        part : array of float, shape (P,), optional
+            How much of the shares, the reservation and the limit of each pool is here, as `parts` has it for a host:
+            where there is room none gets less than it is entitled to. All of it by default.
 
         Returns
         -------
@@ -167,17 +177,16 @@ class Tree:
             Whether there is less than all may have.
         """
         pools = len(self.within)
-        part = np.ones(pools)
-        if whole is not None:
-            part = np.divide(self.asked(demand), whole, out=np.zeros(pools), where=whole > 0.0)
+        part = np.ones(pools) if part is None else part
         most_each = np.minimum(demand, self.most)
         least_each = np.minimum(self.kept, most_each)
         most = np.bincount(self.pool, most_each, pools + 1)
         least = np.bincount(self.pool, least_each, pools + 1)
         inside: list[list[int]] = [[] for _ in range(pools + 1)]
         for place in reversed(range(pools)):
-            if most[place] > 0.0:  # and so is its part
-                most[place] = min(most[place], self.pool_most[place] * part[place])
+            if most[place] > 0.0:
+                if np.isfinite(self.pool_most[place]):
+                    most[place] = min(most[place], self.pool_most[place] * part[place])
                 least[place] = min(max(least[place], self.pool_kept[place] * part[place]), most[place])
                 inside[self.within[place]].append(place)
                 most[self.within[place]] += most[place]

@@ -13,6 +13,9 @@ from drsim.rules.shares import GUEST_SHARES
 NEAR = 1e-9
 """What sums of floats may be off by, as a share."""
 
+NOTHING = 1e-9
+"""Part of a pool that counts on a host where its guests are entitled to nothing: they get what others leave there."""
+
 BALANCE = Objective()
 """What is sought where nobody says."""
 
@@ -103,7 +106,8 @@ def felt(
     """Tell what each guest that is not stopped asks for, is entitled to and gets on its host, in the inventory's order.
 
     A host's cores are divided as those of all hosts are; of the shares, the reservation and the limit of a pool as
-    large a part counts on a host as of what its guests ask for. None where nobody named shares.
+    large a part counts on a host as of what its guests are entitled to, so that on a host with room none gets less than
+    that. None where nobody named shares.
 
     Parameters
     ----------
@@ -119,14 +123,16 @@ def felt(
     placement = placement or Placement.of(inventory)
     pools = _Pools(inventory, policy)
     demand = {vm.name: vm.cpu_cores for vm in inventory.vms if vm.state != "stopped" and placement[vm.name]}
-    asking = _Asking(pools, demand)
-    given, whole = asking.given(_cores(inventory, objective)), {name: asking.asked[name] for name in pools.rules}
+    given = _Asking(pools, demand).given(_cores(inventory, objective))
+    whole = pools.sums(given)
     there: dict[str, dict[str, float]] = {host.name: {} for host in inventory.hosts}
     for vm, cores in demand.items():
         there[placement[vm]][vm] = cores
     got: dict[str, float] = {}
     for host in inventory.hosts:
-        got |= _Asking(pools, there[host.name], whole).given(float(host.cores))
+        here = pools.sums({vm: given[vm] for vm in there[host.name]})
+        parts = {name: max(here[name] / cores if cores > 0.0 else 0.0, NOTHING) for name, cores in whole.items()}
+        got |= _Asking(pools, there[host.name], parts).given(float(host.cores))
     return tuple(
         Felt(
             vm=vm,
@@ -191,6 +197,16 @@ class _Pools:
         above = self.rules[name].within
         return 0 if above is None else 1 + self._depth(above)
 
+    def sums(self, cores: Mapping[str, float]) -> dict[str, float]:
+        """Add up by pool what guests have, those of the pools in it included."""
+        found = dict.fromkeys(self.rules, 0.0)
+        for vm, amount in cores.items():
+            name = self.home.get(vm)
+            while name is not None:
+                found[name] += amount
+                name = self.rules[name].within
+        return found
+
     def shares(self, vm: str) -> float:
         """Return the shares of a guest beside its neighbours."""
         rule, guest = self._own.get(vm), self._vms[vm]
@@ -217,37 +233,34 @@ class _Asking:
         The tree.
     demand : mapping of str to float
         Cores, by guest.
-    whole : mapping of str to float, optional
-        What the guests of each pool ask for on all hosts.
+    parts : mapping of str to float, optional
+        How much of each pool is here, as a share; all of it by default.
     """
 
-    def __init__(self, pools: _Pools, demand: Mapping[str, float], whole: Mapping[str, float] | None = None) -> None:
+    def __init__(self, pools: _Pools, demand: Mapping[str, float], parts: Mapping[str, float] | None = None) -> None:
         self._pools, self._demand = pools, demand
+        self._part = dict.fromkeys(pools.rules, 1.0) if parts is None else parts
         self._members: dict[str | None, list[str]] = {}
         for vm in demand:
             self._members.setdefault(pools.home.get(vm), []).append(vm)
-        self.asked: dict[str | None, float] = {}
         self.may_have: dict[str | None, float] = {}
         self._must_have: dict[str | None, float] = {}
-        self._part: dict[str, float] = {}
-        self._add_up(None, whole)
+        self._add_up(None)
 
-    def _add_up(self, name: str | None, whole: Mapping[str, float] | None) -> None:
-        """Find what a pool asks for, may have and must have, and those in it before."""
+    def _add_up(self, name: str | None) -> None:
+        """Find what a pool may have and must have, and those in it before."""
         guests, inner = self._members.get(name, ()), self._pools.nested.get(name, ())
         for each in inner:
-            self._add_up(each, whole)
+            self._add_up(each)
         bounds = [self._pools.bounds(vm, self._demand[vm]) for vm in guests]
-        asked = sum(self._demand[vm] for vm in guests) + sum(self.asked[each] for each in inner)
         may = sum(most for _, most in bounds) + sum(self.may_have[each] for each in inner)
         must = sum(least for least, _ in bounds) + sum(self._must_have[each] for each in inner)
         if name is not None:
             rule = self._pools.rules[name]
-            part = 1.0 if whole is None else asked / whole[name] if whole[name] > 0.0 else 0.0
+            part = self._part[name]
             may = may if rule.most_cores is None else min(may, rule.most_cores * part)
             must = min(max(must, rule.kept_cores * part), may)
-            self._part[name] = part
-        self.asked[name], self.may_have[name], self._must_have[name] = asked, may, must
+        self.may_have[name], self._must_have[name] = may, must
 
     def given(self, capacity: float) -> dict[str, float]:
         """Return what each guest gets of a capacity, cores."""
@@ -256,7 +269,7 @@ class _Asking:
         while waiting:
             name, amount = waiting.pop()
             guests = self._members.get(name, [])
-            inner = [each for each in pools.nested.get(name, ()) if self.asked[each] > 0.0]
+            inner = [each for each in pools.nested.get(name, ()) if self.may_have[each] > 0.0]
             bounds = [pools.bounds(vm, self._demand[vm]) for vm in guests]
             bounds += [(self._must_have[each], self.may_have[each]) for each in inner]
             weights = [pools.shares(vm) for vm in guests]

@@ -271,10 +271,13 @@ def test_hosts_give_no_more_than_they_have_and_both_ways_agree_there_too(case: C
     felt = check.felt(case.inventory, case.policy)
     tree = Tree.of(case.inventory, case.policy.rules)
     demand = np.array([vm.cpu_cores for vm in case.inventory.vms])
+    due = np.array(list(case.given().values()))
     for host in case.inventory.hosts:
         there = [each for each in felt if each.host == host.name]
         assert sum(each.gets_cores for each in there) <= host.cores + NEAR
         assert all(each.gets_cores <= each.asks_cores + NEAR for each in there)
         guests = np.array([n for n, vm in enumerate(case.inventory.vms) if vm.host == host.name], dtype=np.int64)
-        got, _ = tree.only(guests).divide(float(host.cores), demand[guests], tree.asked(demand))
+        got, _ = tree.only(guests).divide(float(host.cores), demand[guests], tree.parts(guests, due))
+        if sum(each.asks_cores for each in there) <= host.cores:
+            assert all(each.gets_cores >= each.entitled_cores - NEAR for each in there)
         assert [each.gets_cores for each in there] == pytest.approx(got.tolist(), abs=NEAR)

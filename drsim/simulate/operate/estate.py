@@ -181,12 +181,14 @@ class Estate:
         if self._tree is None:
             return alike
         works = np.where((self.place >= 0) & ~self.halted, self._row, 0.0).astype(np.float64)
-        whole, waits = self._tree.asked(works), alike.copy()
+        given, _ = self._tree.divide(float(self.cores[self.up].sum()), works)
+        waits = alike.copy()
         for host in np.unique(self.place[slow]).tolist():
             there = np.flatnonzero(self.place[slow] == host)
-            asked = works[slow[there]]
-            got, _ = self._tree.only(slow[there]).divide(float(asked.sum() - alike[there].sum()), asked, whole)
-            waits[there] = asked - got
+            guests = slow[there]
+            room = float(works[guests].sum() - alike[there].sum())
+            got, _ = self._tree.only(guests).divide(room, works[guests], self._tree.parts(guests, given))
+            waits[there] = works[guests] - got
         return waits
 
     def _swap(self, time_s: float) -> None:
