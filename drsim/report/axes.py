@@ -18,6 +18,15 @@ def sheet(width_in: float, height_in: float) -> Figure:
     return figure
 
 
+def canvas(axes: Axes | None, width_in: float, height_in: float) -> tuple[Axes, Figure]:
+    """Return quiet axes with lines along x and the figure they stand on: those given, or on a sheet of their own."""
+    ax = axes if axes is not None else sheet(width_in, height_in).add_subplot()
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes stand on one
+    quiet(ax, grid="x")
+    return ax, figure
+
+
 def quiet(ax: Axes, *, grid: str) -> None:
     """Take away what does not carry information; keep light lines along one axis (``"x"``, ``"y"`` or ``"both"``)."""
     for side in ("top", "right", "left"):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from drsim.report.axes import SMALL, quiet, sheet
+from drsim.report.axes import SMALL, canvas
 from drsim.report.palette import BAD
 from drsim.simulate.operate import Operation
 
@@ -40,10 +40,7 @@ def draw_heatmap(operation: Operation, *, axes: Axes | None = None) -> Figure:
     share = (operation.used_cores + operation.ready_cores).T / operation.cores[:, None]
     order = np.lexsort((-share.max(axis=1), -operation.ready_cores.sum(axis=0)))
     share = _thin(share[order])
-    ax = axes if axes is not None else sheet(10.0, min(8.0, 2.2 + 0.14 * len(share))).add_subplot()
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # axes stand on one
-    quiet(ax, grid="x")
+    ax, figure = canvas(axes, 10.0, min(8.0, 2.2 + 0.14 * len(share)))
     ax.grid(visible=False)
     hours = operation.step_s * len(operation.used_cores) / HOUR_S
     bottom = len(share) - 0.5

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from drsim.report.axes import SMALL, quiet, sheet, time_unit
+from drsim.report.axes import SMALL, canvas, time_unit
 from drsim.simulate import LinkUses
 
 LINES = 40
@@ -34,10 +34,7 @@ def draw_links(link_use: LinkUses, *, axes: Axes | None = None) -> Figure:
         The figure that was drawn on.
     """
     names, share, until_s = _shares(link_use)
-    ax = axes if axes is not None else sheet(10.0, 1.4 + 0.2 * max(3, len(names))).add_subplot()
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # axes stand on one
-    quiet(ax, grid="x")
+    ax, figure = canvas(axes, 10.0, 1.4 + 0.2 * max(3, len(names)))
     ax.grid(visible=False)
     unit_s, unit = time_unit(until_s)
     ax.set_xlabel(f"time, {unit}")

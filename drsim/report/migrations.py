@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from drsim.report.axes import SMALL, quiet, sheet, time_unit
+from drsim.report.axes import SMALL, canvas, time_unit
 from drsim.report.palette import BAD, INK, MUTED, PREDICTED
 from drsim.report.text import visible
 from drsim.simulate.operate import Operation
@@ -40,10 +40,7 @@ def draw_migrations(operation: Operation, *, axes: Axes | None = None) -> Figure
         left[one.source] = left.get(one.source, 0) + 1
     hosts = sorted(left, key=lambda host: (-left[host], host))[:ROWS]
     rows = {host: row for row, host in enumerate(hosts)}
-    ax = axes if axes is not None else sheet(10.0, 1.2 + 0.2 * max(2, len(hosts))).add_subplot()
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # axes stand on one
-    quiet(ax, grid="x")
+    ax, figure = canvas(axes, 10.0, 1.2 + 0.2 * max(2, len(hosts)))
     whole_s = operation.step_s * len(operation.used_cores)
     unit_s, unit = time_unit(whole_s)
     thinnest_s = whole_s / 500.0  # A migration of seconds is seen among days.
