@@ -18,7 +18,19 @@ from drsim.check import Felt, Violation
 from drsim.migration import Calibration, Entry
 from drsim.plan import Move, Plan
 from drsim.report.shares import contention, lacking
-from drsim.report.text import carried, duration, how_long, milliseconds, parts, route, score_text, size, visible, wish
+from drsim.report.text import (
+    carried,
+    duration,
+    how_long,
+    milliseconds,
+    parts,
+    proof,
+    route,
+    score_text,
+    size,
+    visible,
+    wish,
+)
 from drsim.simulate import Replications, Simulation
 
 if TYPE_CHECKING:
@@ -76,9 +88,8 @@ def _verdict(plan: Plan) -> RenderableType:
     grid.add_row("estate", _plain(f"{estate.name}: {len(estate.hosts)} hosts, {len(estate.vms)} guests"))
     grid.add_row("asked for", _plain(wish(plan)))
     grid.add_row("score", f"{score_text(plan.before)} -> {score_text(plan.after)}  ({plan.after.unit})")
-    if plan.lower_bound is not None and plan.gap is not None:
-        proof = "proven optimal" if plan.status == "optimal" else f"gap {plan.gap:.1%}"
-        grid.add_row("lower bound", f"{plan.lower_bound:.4g}, {proof}")
+    if proof(plan):
+        grid.add_row("lower bound", proof(plan).removeprefix("lower bound "))
     for goal, figures in parts(plan):
         grid.add_row(goal, figures)
     if (shared := contention(plan)).told:

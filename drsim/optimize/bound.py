@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from drsim.optimize.problem import Problem
-from drsim.optimize.state import SLACK, State
+from drsim.optimize.problem import Bools, Problem
+from drsim.optimize.state import SLACK
 
 TOLERANCE, GRAIN = 0.02, 0.043
 """Balance is sought to this distance from the bound at most, and to this one over the square root of the guests per
@@ -15,11 +15,11 @@ SMALL = 1200
 """Guests times hosts up to which CP-SAT is given the whole problem."""
 
 
-def aims(state: State, wanted: float | None) -> tuple[float, float]:
+def aims(problem: Problem, wanted: float | None) -> tuple[float, float]:
     """Return the bound of the highest load, and what is sought."""
-    bound, whole = least_peak(state.problem), whole_steps(state.problem)
-    grain = GRAIN * float(np.sqrt(state.hosts / max(state.problem.units, 1)))
-    if state.hosts * state.problem.units <= SMALL:
+    bound, whole, hosts = least_peak(problem), whole_steps(problem), len(problem.hosts)
+    grain = GRAIN * float(np.sqrt(hosts / max(problem.units, 1)))
+    if hosts * problem.units <= SMALL:
         grain /= 2.0  # a few guests more make no difference
     bound, free = max(bound, whole), bound
     if wanted is not None:
@@ -30,12 +30,14 @@ def aims(state: State, wanted: float | None) -> tuple[float, float]:
 def least_peak(problem: Problem) -> float:
     """Bound the highest load from below.
 
-    The mean load is 1; guests that can only be in one place load it; every guest loads the host that it is on.
+    The mean load is 1, more over the hosts alone that any guest may be on; guests that can only be in one place load
+    it; every guest loads the host that it is on.
     """
     columns = problem.balanced
     least = 1.0 if problem.weight.any() else 0.0
     if problem.narrowed:
         return least
+    least = max(least, _shared(problem))
     rows = problem.allowed_rows[problem.allowed_of]
     held = rows.sum(axis=1) == 1
     fixed = np.zeros_like(problem.capacity)
@@ -50,6 +52,20 @@ def least_peak(problem: Problem) -> float:
             alone = np.minimum(alone, (problem.demand[units][:, columns] * weight).max(axis=1, initial=0.0))
         # A unit may also stay on a host whose load is not counted; then it bounds nothing.
         least = max(least, float(alone.max(initial=0.0)))
+    return least
+
+
+def _shared(problem: Problem) -> float:
+    """Return the mean load of the hosts that any guest may be on, where others are closed; 0 where none are."""
+    opened = problem.allowed_rows[np.unique(problem.allowed_of)].any(axis=0)
+    least = 0.0
+    for column in problem.balanced.tolist():
+        counted = problem.weight[:, column] > 0.0
+        rows = problem.allowed_rows
+        bears: Bools = np.asarray(rows.any(axis=1) & ~(rows & ~counted).any(axis=1))
+        room = (1.0 / problem.weight[counted & opened, column]).sum()
+        if (counted & ~opened).any() and room > 0.0:
+            least = max(least, float(problem.demand[bears[problem.allowed_of], column].sum() / room))
     return least
 
 

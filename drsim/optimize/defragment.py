@@ -8,7 +8,7 @@ from drsim import check
 from drsim.inventory import Inventory, Vm
 from drsim.optimize.awaited import make_room
 from drsim.optimize.clock import Budget
-from drsim.optimize.problem import Bools, Floats, Ints
+from drsim.optimize.problem import Bools, Floats, Ints, Problem
 from drsim.optimize.state import SLACK, State
 from drsim.placement import Placement
 from drsim.policy import Objective, Policy
@@ -40,7 +40,7 @@ def lost_slots(inventory: Inventory, policy: Policy, objective: Objective, place
         return 0.0
     need, free, _ = _room(inventory, policy, one, placement)
     most = slots_in_all(inventory, policy, objective, placement)
-    return float(most - min(_slots(free, need).sum(), most))
+    return float(most - min(room_for(free, need).sum(), most))
 
 
 def slots_in_all(inventory: Inventory, policy: Policy, objective: Objective, placement: Placement) -> float:
@@ -68,18 +68,24 @@ def _room(inventory: Inventory, policy: Policy, one: Vm, placement: Placement) -
 
 def _most(room: Floats, free: Floats, need: Floats) -> int:
     """Return how many there would be room for if all that is free lay together, or all hosts were empty."""
-    whole = _slots(np.maximum(free, 0.0).sum(axis=0)[None], need).sum()
-    return int(min(whole, _slots(room, need).sum()))
+    whole = room_for(np.maximum(free, 0.0).sum(axis=0)[None], need).sum()
+    return int(min(whole, room_for(room, need).sum()))
 
 
-def _slots(free: Floats, need: Floats) -> Ints:
-    """Return how many fit on each host."""
+def room_for(free: Floats, need: Floats) -> Ints:
+    """Return how many guests with that need fit on each host with so much free, shape (H,)."""
     asked = need > 0.0
     slots: Ints = np.floor((np.maximum(free[:, asked], 0.0) + SLACK) / need[asked]).min(axis=1, initial=np.inf)
     return slots.astype(np.int64)
 
 
-def defragment(state: State, one: Vm, budget: Budget, takes: Bools, seed: int, *, freely: bool = True) -> None:
+def asked(problem: Problem, one: Vm) -> Floats:
+    """Return what room on hosts one more guest of a flavour needs, shape (R,): its disks are not there yet."""
+    need: Floats = np.where([kind.for_disks for kind in problem.kinds], 0.0, needs(one, problem.kinds))
+    return need
+
+
+def defragment(state: State, need: Floats, budget: Budget, takes: Bools, seed: int, *, freely: bool = True) -> None:
     """Make room for as many guests of the flavour as can be found, in place.
 
     Hosts are opened in turn by single guests that leave: few moves. Where that ends far from what there is in all, the
@@ -89,8 +95,8 @@ def defragment(state: State, one: Vm, budget: Budget, takes: Bools, seed: int, *
     ----------
     state : State
         Starting point; keeps every rule that it keeps.
-    one : Vm
-        The flavour.
+    need : array of float, shape (R,)
+        What one of them needs (`asked`).
     budget : Budget
         Asked before each host.
     takes : array of bool, shape (H,)
@@ -100,12 +106,10 @@ def defragment(state: State, one: Vm, budget: Budget, takes: Bools, seed: int, *
     freely : bool
         Whether as much may be moved as helps; else hosts are opened in turn only.
     """
-    problem, kinds = state.problem, state.problem.kinds
-    # What is asked is room on hosts; the disks of a further guest are not there yet.
-    need = np.where([kind.for_disks for kind in kinds], 0.0, needs(one, kinds))
+    problem = state.problem
 
     def slots(of: State) -> Ints:
-        return np.where(takes, _slots(problem.capacity - of.use, need), 0)
+        return pieces(of, need, takes)
 
     most = _most(problem.capacity[takes], (problem.capacity - state.use)[takes], need) if takes.any() else 0
     start, before, wanted = state.copy(), slots(state), int((1.0 - SLIVER) * most)
@@ -116,7 +120,13 @@ def defragment(state: State, one: Vm, budget: Budget, takes: Bools, seed: int, *
     if slots(other).sum() < wanted:
         _open_in_turn(other, need, budget, takes)
     if slots(other).sum() > slots(state).sum():
-        state.place, state.use, state.count = other.place, other.use, other.count
+        state.take(other)
+
+
+def pieces(state: State, need: Floats, takes: Bools) -> Ints:
+    """Return how many guests with that need have room on each host, shape (H,)."""
+    found: Ints = np.where(takes, room_for(state.problem.capacity - state.use, need), 0)
+    return found
 
 
 def _open_in_turn(state: State, need: Floats, budget: Budget, takes: Bools) -> None:
@@ -129,7 +139,7 @@ def _open_in_turn(state: State, need: Floats, budget: Budget, takes: Bools) -> N
     stuck = ~takes
     while not budget.out():
         free = state.problem.capacity - state.use
-        lack = np.maximum((_slots(free, need) + 1)[:, None] * need - free, 0.0)
+        lack = np.maximum((room_for(free, need) + 1)[:, None] * need - free, 0.0)
         share = np.where(stuck, np.inf, (lack / np.maximum(state.problem.size, 1e-9)).max(axis=1))
         for host in np.argsort(share, kind="stable").tolist():
             if stuck[host] or budget.out():
@@ -157,7 +167,7 @@ def _opened(state: State, host: int, lack: Floats, need: Floats) -> bool:
         gone.add(unit)
         rooms = trial.rooms([unit])[0]
         free = problem.capacity - trial.use
-        rooms &= _slots(free - problem.demand[unit], need) == _slots(free, need)
+        rooms &= room_for(free - problem.demand[unit], need) == room_for(free, need)
         if not rooms.any():
             continue
         rest = ((free - problem.demand[unit]) / np.maximum(problem.size, 1e-9)).min(axis=1)

@@ -71,7 +71,7 @@ def engine_model(state: State, aim: float, move_mib: float) -> tuple[Model, Ints
         load_price=np.zeros(len(problem.kinds)),
         balance=np.zeros((0, 4), dtype=np.int64),
         home=np.append(np.where(problem.home == SPLIT, start, problem.home), -1),
-        move_price=problem.data_mib + move_mib,
+        move_price=problem.moving(move_mib),
         route_price=np.zeros((0, 0)),
         group_price=0.0,
         groups_from=groups_from,

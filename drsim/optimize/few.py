@@ -11,7 +11,7 @@ from drsim.optimize.engine.anneal import PATIENCE
 from drsim.optimize.engine.spread import Few, spread
 from drsim.optimize.problem import Floats
 from drsim.optimize.state import State
-from drsim.optimize.steps import groups_of_units, in_steps
+from drsim.optimize.steps import in_steps, seats, two_seats
 
 STEPS_PER_MOVE, FEWEST = 12_000, 800_000
 """Steps of a search for each move that may be made, and at least."""
@@ -36,28 +36,14 @@ HOT, COLD = 0.02, 1e-4
 @cache
 def load() -> None:
     """Load what a search needs before its clock starts; compiles what is not compiled yet."""
-    two, ones, none = np.arange(2), np.ones((2, 1)), np.zeros((0, 2), dtype=np.int64)
+    two, ones = np.arange(2), np.ones((2, 1))
     model = Few(
-        needs=ones,
-        guests=two,
-        memory=ones[:, 0],
-        home=two,
-        place=two.copy(),
-        use=np.ones((2, 1)),
-        bar=ones,
+        seats=two_seats(),
         share=ones,
-        load=ones,
         counted=ones[0],
         price=ones[0],
         peak_price=PEAK,
         memory_price=MEMORY,
-        allowed=np.ones((1, 2), dtype=np.bool_),
-        kind=two,
-        groups_from=np.zeros(3, dtype=np.int64),
-        groups_of=none[:, 0],
-        most=none[:, 0],
-        cells=none,
-        inside=none,
     )
     spread(model, two, 0, 0.0, PATIENCE, np.ones(1, dtype=np.uint64), 1, HOT, COLD)
 
@@ -86,33 +72,17 @@ def few(state: State, most: int, budget: Budget, seed: int, *, most_mib: float =
     free = np.flatnonzero(steps.free)
     if not len(free):
         return
-    load = problem.weight / steps.scale
-    counted = load > 0.0
-    share_of = np.divide(1.0, problem.size * steps.scale, out=np.zeros_like(load), where=counted)
+    counted = problem.weight > 0.0
+    share_of = np.divide(1.0, problem.size * steps.scale, out=np.zeros_like(problem.size), where=counted)
     parts, hosts = steps.use * share_of, np.maximum(counted.sum(axis=0), 1).astype(np.float64)
     variance = (parts**2).sum(axis=0) / hosts - (parts.sum(axis=0) / hosts) ** 2
-    groups_from, groups_of = groups_of_units(state, np.arange(problem.units))
     model = Few(
-        needs=steps.demand,
-        guests=np.array([len(guests) for guests in problem.members], dtype=np.int64),
-        memory=problem.data_mib,
-        home=problem.home,
-        place=steps.place.copy(),
-        use=steps.use,
-        bar=steps.bar,
+        seats=seats(state, steps),
         share=share_of,
-        load=load,
         counted=np.where(counted.any(axis=0), hosts, 0.0),
         price=_prices(variance),
         peak_price=PEAK,
         memory_price=MEMORY / max(float(problem.data_mib.sum()), 1.0),
-        allowed=problem.allowed_rows,
-        kind=problem.allowed_of,
-        groups_from=groups_from,
-        groups_of=groups_of,
-        most=state.most,
-        cells=state.cells,
-        inside=state.count.copy(),
     )
     moves = min(most, problem.units)
     effort = min(max(STEPS_PER_MOVE * moves, FEWEST), STEPS_PER_S * max(budget.left_s, 0.0))

@@ -120,6 +120,8 @@ def please(state: State) -> None:
 def _pleased(state: State) -> bool:
     before = state.place.copy()
     for unit in np.flatnonzero(state.priced & state.movable & (state.place != SPLIT)).tolist():
+        if state.content(unit):
+            continue
         prices, here = state.price_row(unit), int(state.place[unit])
         rooms = state.rooms([unit])[0] & (prices < prices[here] - 1e-9)
         if rooms.any():

@@ -59,7 +59,7 @@ def pack(state: State, budget: Budget, seed: int, most: float, most_mib: float) 
     for unit in np.flatnonzero(found.place != state.place).tolist():
         packed.shift(unit, int(found.place[unit]))
     if _cost(packed, most, most_mib) <= 1.0:
-        state.place, state.use, state.count = packed.place, packed.use, packed.count
+        state.take(packed)
 
 
 def _cost(state: State, most: float, most_mib: float) -> float:
@@ -104,7 +104,7 @@ def _empty_in_turn(state: State, budget: Budget, most: float, most_mib: float) -
         else:
             if _cost(trial, most, most_mib) > 1.0:
                 continue
-            state.place, state.use, state.count = trial.place, trial.use, trial.count
+            state.take(trial)
             emptied[host] = True
 
 

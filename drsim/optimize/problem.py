@@ -145,6 +145,15 @@ class Problem:
         cost.clip(0.0, out=cost)
         return cost
 
+    def moving(self, move_mib: float) -> Floats:
+        """Return what moving each unit costs, as memory, MiB, shape (U,): its own, and so much for the move itself.
+
+        Units without members, guests that are only awaited, cost nothing.
+        """
+        there = np.array([bool(guests) for guests in self.members], dtype=np.bool_)
+        cost: Floats = np.where(there, self.data_mib + move_mib, 0.0)
+        return cost
+
     def frozen(self, units: Ints) -> Problem:
         """Return the problem with the units held at home."""
         rows = np.zeros((len(units), len(self.hosts)), dtype=np.bool_)

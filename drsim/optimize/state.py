@@ -44,9 +44,8 @@ class State:
         self.most: Ints = np.array([group.most for group in problem.apart], dtype=np.int64)
         table = np.array(pairs, dtype=np.int64).reshape(-1, 3)
         self._pair_unit, self._pair_group, self._pair_weight = table[:, 0], table[:, 1], table[:, 2]
-        self.groups_of: dict[int, Ints] = {}
-        for unit in np.unique(self._pair_unit).tolist():
-            self.groups_of[unit] = self._pair_group[self._pair_unit == unit]
+        self.groups_of = _by_unit(self._pair_unit, self._pair_group)
+        self._weight_of = _by_unit(self._pair_unit, self._pair_weight)
         seated = self.place[self._pair_unit] != SPLIT
         groups, homes = self._pair_group[seated], self.place[self._pair_unit[seated]]
         np.add.at(self.count, (groups, self.cells[groups, homes]), self._pair_weight[seated])
@@ -54,6 +53,14 @@ class State:
             if self.place[unit] == SPLIT:
                 for _, host in self.seats(unit):
                     self._tally(self.groups_of[unit], host, 1)
+        self._wishes_of: dict[int, list[tuple[int, int]]] = {}
+        self._wished: Ints = np.zeros((len(problem.should_apart), self.hosts), dtype=np.int64)
+        for g, group in enumerate(problem.should_apart):
+            for unit, weight in zip(group.units.tolist(), group.weight.tolist(), strict=True):
+                self._wishes_of.setdefault(unit, []).append((g, weight))
+            places = self.place[group.units]
+            np.add.at(self._wished[g], group.cell[places[places != SPLIT]], group.weight[places != SPLIT])
+        self._joined = frozenset(unit for group in problem.should_together for unit in group.units.tolist())
         self.priced = _priced(problem)
         self.heavy: Bools = np.zeros(problem.units, dtype=np.bool_)
         self.heavy[self._pair_unit[self._pair_weight > 1]] = True
@@ -72,7 +79,12 @@ class State:
         twin = object.__new__(State)
         twin.__dict__.update(self.__dict__)
         twin.place, twin.use, twin.count = self.place.copy(), self.use.copy(), self.count.copy()
+        twin._wished = self._wished.copy()
         return twin
+
+    def take(self, other: State) -> None:
+        """Take over the placement of another state of the same problem."""
+        self.place, self.use, self.count, self._wished = other.place, other.use, other.count, other._wished
 
     def _tally(self, groups: Ints, host: int, weight: Ints | int) -> None:
         self.count[groups, self.cells[groups, host]] += weight
@@ -81,7 +93,7 @@ class State:
         """Put a unit on a host."""
         problem, source = self.problem, int(self.place[unit])
         groups = self.groups_of.get(unit)
-        weight = self._pair_weight[self._pair_unit == unit] if groups is not None else None
+        weight = self._weight_of.get(unit)
         if source == SPLIT:
             for vm, there in self.seats(unit):
                 self.use[there] -= problem.member_demand[vm]
@@ -100,6 +112,12 @@ class State:
             self.use[host] += problem.demand[unit]
             if groups is not None and weight is not None:
                 self._tally(groups, host, weight)
+        for g, many in self._wishes_of.get(unit, ()):
+            cell = problem.should_apart[g].cell
+            if source != SPLIT:
+                self._wished[g, cell[source]] -= many
+            if host != SPLIT:
+                self._wished[g, cell[host]] += many
         self.place[unit] = host
 
     def on(self, host: int) -> Ints:
@@ -125,7 +143,7 @@ class State:
         for row, unit in enumerate(units.tolist()):
             groups = self.groups_of.get(unit)
             if groups is not None:
-                own = self._pair_weight[self._pair_unit == unit][:, None]
+                own = self._weight_of[unit][:, None]
                 cells, source = self.cells[groups], int(self.place[unit])
                 there = np.take_along_axis(self.count[groups], cells, axis=1)
                 if source != SPLIT:
@@ -190,18 +208,31 @@ class State:
             away = np.ones(self.hosts, dtype=np.bool_)
             away[problem.home[unit]] = problem.home[unit] == SPLIT
             row += problem.pin_price[unit] * away
-        for group in problem.should_apart:
-            if unit in group.units:
-                own, counts = self._others(group, unit)
-                more = np.maximum(counts + own - group.most, 0) - np.maximum(counts - group.most, 0)
-                row += group.price * more[group.cell]
-        for group in problem.should_together:
+        place = int(self.place[unit])
+        for g, own in self._wishes_of.get(unit, ()):
+            group, counts = problem.should_apart[g], self._wished[g]
+            if place != SPLIT:
+                counts = counts.copy()
+                counts[group.cell[place]] -= own
+            more = np.maximum(counts + own - group.most, 0) - np.maximum(counts - group.most, 0)
+            row += group.price * more[group.cell]
+        for group in problem.should_together if unit in self._joined else ():
             if unit in group.units:
                 own, counts = self._others(group, unit)
                 largest = np.maximum(counts.max(initial=0), counts + own)
                 row += group.price * (counts.sum() + own - largest)
         result: Floats = row
         return result
+
+    def content(self, unit: int) -> bool:
+        """Whether no rule that should hold is broken by where the unit is; it has one place."""
+        problem, place = self.problem, int(self.place[unit])
+        if unit in self._joined or problem.soft_rows[problem.soft_of[unit], place] > 0.0:
+            return False
+        if problem.pin_price[unit] and place != problem.home[unit]:
+            return False
+        wishes = ((problem.should_apart[g], self._wished[g]) for g, _ in self._wishes_of.get(unit, ()))
+        return all(counts[group.cell[place]] <= group.most for group, counts in wishes)
 
     def _others(self, group: Group, unit: int) -> tuple[int, Ints]:
         """Guests of the group in the unit, and others of the group in each area."""
@@ -226,6 +257,13 @@ class State:
             else:
                 total += group.price * float(counts.sum() - counts.max(initial=0))
         return total
+
+
+def _by_unit(units: Ints, values: Ints) -> dict[int, Ints]:
+    """Return the values of each unit, in their order."""
+    order = np.argsort(units, kind="stable")
+    which, first = np.unique(units[order], return_index=True)
+    return dict(zip(which.tolist(), np.split(values[order], first[1:]), strict=True)) if len(which) else {}
 
 
 def _priced(problem: Problem) -> Bools:

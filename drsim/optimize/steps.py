@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drsim.optimize.engine.model import flat
+from drsim.optimize.engine.seats import Seats
 from drsim.optimize.problem import SPLIT, Bools, Floats, Ints
 from drsim.optimize.state import SLACK, State
 
@@ -80,11 +81,64 @@ def in_steps(state: State, aim: float, move_mib: float) -> Steps:
         use=use,
         limit=np.maximum(np.minimum(bar, np.floor(limit)), held),
         bar=bar,
-        cost=problem.data_mib + move_mib,
+        cost=problem.moving(move_mib),
         place=place,
         free=free,
         priced=np.flatnonzero(problem.weight.any(axis=0)),
         scale=scale,
+    )
+
+
+def seats(state: State, steps: Steps) -> Seats:
+    """Lay out who is where, and who may be, for a compiled search.
+
+    Parameters
+    ----------
+    state : State
+        Any placement.
+    steps : Steps
+        The same in steps; a search changes its ``use``.
+    """
+    problem = state.problem
+    groups_from, groups_of = groups_of_units(state, np.arange(problem.units))
+    return Seats(
+        needs=steps.demand,
+        guests=np.array([len(guests) for guests in problem.members], dtype=np.int64),
+        memory=problem.data_mib,
+        home=problem.home,
+        place=steps.place.copy(),
+        use=steps.use,
+        bar=steps.bar,
+        load=problem.weight / steps.scale,
+        allowed=problem.allowed_rows,
+        kind=problem.allowed_of,
+        groups_from=groups_from,
+        groups_of=groups_of,
+        most=state.most,
+        cells=state.cells,
+        inside=state.count.copy(),
+    )
+
+
+def two_seats() -> Seats:
+    """Return two units on two hosts: what a search is compiled with."""
+    two, ones, none = np.arange(2), np.ones((2, 1)), np.zeros((0, 2), dtype=np.int64)
+    return Seats(
+        needs=ones,
+        guests=two,
+        memory=ones[:, 0],
+        home=two,
+        place=two.copy(),
+        use=np.ones((2, 1)),
+        bar=ones,
+        load=ones,
+        allowed=np.ones((1, 2), dtype=np.bool_),
+        kind=two,
+        groups_from=np.zeros(3, dtype=np.int64),
+        groups_of=none[:, 0],
+        most=none[:, 0],
+        cells=none,
+        inside=none,
     )
 
 

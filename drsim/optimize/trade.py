@@ -21,6 +21,7 @@ from drsim.optimize.prices import prices
 from drsim.optimize.problem import SPLIT
 from drsim.optimize.state import State
 from drsim.optimize.steps import Steps, groups_of_units, in_steps
+from drsim.resources import BASE
 
 MOVE_MIB = 128.0
 """What a move costs beside its memory, as memory, MiB: connection, switchover and the operator's attention."""
@@ -29,8 +30,8 @@ STEPS_PER_UNIT = 40_000
 """Steps, for each unit that may pay to leave, after which a search has settled."""
 
 STEPS_PER_S, PRICING_S = 1e7, 6e-5
-"""Steps that fit into a second with ease, and seconds that a unit takes in the relaxation, so that the count ends the
-search and not the clock: the same input and seed give the same placement."""
+"""Steps that fit into a second with ease where three resources are counted, and seconds that a unit takes in the
+relaxation, so that the count ends the search and not the clock: the same input and seed give the same placement."""
 
 HURRY = 0.3
 """Share of the time at its end in which the clock, not the count, says how far the search is."""
@@ -137,6 +138,8 @@ def trade(
     levels = (state.use * problem.weight)[:, cluster.priced]
     parts = cells(levels, size, seed)
     all_levels = state.levels().max(axis=1)
+    counted = cluster.demand.shape[1] + sum(map(len, state.groups_of.values())) / problem.units
+    pace = STEPS_PER_S * min(1.0, len(BASE) / counted)
     above = np.asarray((cluster.use > cluster.limit).any(axis=1))
     parts = [hosts for hosts in parts if above[hosts].any()]
     units_of = [np.flatnonzero(np.isin(place, hosts) & (state.place != SPLIT)) for hosts in parts]
@@ -147,7 +150,7 @@ def trade(
         begin = budget.elapsed_s
         window = max((budget.limit_s * share - begin) * len(units) / max(left, 1), 1e-6)
         left -= len(units)
-        fits = max(budget.limit_s * (share - after) * len(units) / whole - PRICING_S * len(units), 0.0) * STEPS_PER_S
+        fits = max(budget.limit_s * (share - after) * len(units) / whole - PRICING_S * len(units), 0.0) * pace
 
         def hurry(begin: float = begin, window: float = window) -> float:
             if budget.stopped():
@@ -196,6 +199,10 @@ def _barter(
     large = (cluster.demand[units] > LARGE * np.maximum(cluster.limit[place[units]], 1.0))[:, priced].any(axis=1)
     torn = np.intersect1d(hosts[(use > limit).any(axis=1)], place[units[large]])
     pays |= cluster.free[units] & np.isin(place[units], torn)
+    # Nor does a guest of a tag leave in part: any of those that are too many on a host may be the one.
+    tags = np.array([kind.kind == "spread" for kind in problem.kinds], dtype=np.bool_)
+    many = (cluster.use > cluster.limit) & tags
+    pays |= cluster.free[units] & ((cluster.demand[units] > 0.0) & many[place[units]]).any(axis=1)
     units = units[pays]
     if len(units) < 2:
         return

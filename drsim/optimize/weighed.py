@@ -16,7 +16,7 @@ from drsim.optimize.engine.weigh import Weighed, count, weigh, without
 from drsim.optimize.even import MOVE_MIB
 from drsim.optimize.problem import SPLIT, Bools, Floats, Group, Ints
 from drsim.optimize.state import SLACK, State
-from drsim.optimize.steps import groups_of_units, in_steps
+from drsim.optimize.steps import in_steps, seats, two_seats
 from drsim.policy import Goal
 from drsim.resources import needs
 
@@ -32,9 +32,10 @@ STEPS_PER_S = 1.5e6
 ROUNDS = 16
 """Parts of a search between which it looks at the clock."""
 
-HOT, HOTTER, COLD = 0.02, 2.0, 0.05
-"""First temperature, in what a step changes of what counts most, in large problems and in small ones (`SMALL`), where
-little is lost by beginning anew; last one, likewise of what counts least."""
+WARM, COOL, HOT, COLD = 0.05, 0.01, 2.0, 0.05
+"""First and last temperature in large problems, in the price of a mean move: it begins where what is made for each goal
+has come to, and shall not lose that. In small ones (`SMALL`), where little is lost by beginning anew: the first in what
+a step changes of what counts most, the last in the least of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,23 +77,9 @@ def load() -> None:
     """Load what a search needs before its clock starts; compiles what is not compiled yet."""
     two, ones, none = np.arange(2), np.ones((2, 1)), np.zeros((0, 2), dtype=np.int64)
     model = Weighed(
-        needs=ones,
-        guests=two,
+        seats=two_seats(),
         moves=two,
-        memory=ones[:, 0],
         cost=ones[:, 0],
-        home=two,
-        place=two.copy(),
-        use=np.ones((2, 1)),
-        bar=ones,
-        load=ones,
-        allowed=np.ones((1, 2), dtype=np.bool_),
-        kind=two,
-        groups_from=np.zeros(3, dtype=np.int64),
-        groups_of=none[:, 0],
-        most=none[:, 0],
-        cells=none,
-        inside=none,
         even_from=np.zeros(3, dtype=np.int64),
         even_of=none[:, 0],
         even_weight=none[:, 0],
@@ -149,8 +136,8 @@ def weighed(
         heats = [hot * (cold / hot) ** (part / ROUNDS) for part in (number, number + 1)]
         weigh(model, free, most, most_mib, PATIENCE, random, steps, *heats)
     then = state.copy()
-    for unit in free[model.place[free] != state.place[free]].tolist():
-        then.shift(unit, int(model.place[unit]))
+    for unit in free[model.seats.place[free] != state.place[free]].tolist():
+        then.shift(unit, int(model.seats.place[unit]))
     return then
 
 
@@ -174,17 +161,20 @@ def sent_back(state: State, scales: Scales, units: Sequence[int]) -> tuple[Float
         With each unit at home.
     """
     model, _ = _model(state, scales)
-    return count(model), np.array([without(model, unit) for unit in units]).reshape(-1, len(COUNTED))
+    back = np.array([without(model, unit) for unit in units]).reshape(-1, len(COUNTED) + 1)
+    return count(model)[: len(COUNTED)], back[:, : len(COUNTED)]
 
 
 def _temperatures(model: Weighed, free: Ints) -> tuple[float, float]:
     """Return the first and the last: from what moves one unit that counts most, to what counts least."""
     one = np.ones(4)
-    one[0] = float((model.needs[free].mean(axis=0) * model.load.max(axis=0, initial=0.0)).max(initial=0.0))
-    changes = model.price[-1] * one
-    changes = np.append(changes[changes > 0.0], max(float(model.cost[free].mean()), 1e-12))
-    hot = HOTTER if len(model.place) * len(model.use) <= SMALL else HOT
-    return hot * float(changes.max()), COLD * float(changes.min())
+    seated = model.seats
+    one[0] = float((seated.needs[free].mean(axis=0) * seated.load.max(axis=0, initial=0.0)).max(initial=0.0))
+    changes, move = model.price[-1] * one, max(float(model.cost[free].mean()), 1e-12)
+    least = min(float(changes[changes > 0.0].min()), move)
+    if len(seated.place) * len(seated.use) <= SMALL:
+        return HOT * max(float(changes.max()), move), COLD * least
+    return WARM * move, COOL * move
 
 
 def _model(state: State, scales: Scales) -> tuple[Weighed, Ints]:
@@ -193,36 +183,20 @@ def _model(state: State, scales: Scales) -> tuple[Weighed, Ints]:
     lost = [unit for unit in np.flatnonzero(problem.home == SPLIT).tolist() if state.seats(unit)]
     free = steps.free.copy()
     free[lost] = False
-    guests = np.array([len(members) for members in problem.members], dtype=np.int64)
     moves = np.array([sum(host != SPLIT for host in homes) for homes in problem.homes], dtype=np.int64)
     cost = problem.data_mib + MOVE_MIB * moves
-    load = problem.weight / steps.scale
-    groups_from, groups_of = groups_of_units(state, np.arange(problem.units))
+    seated = seats(state, steps)
     even = _even(state, scales.even)
     present = np.zeros(state.hosts, dtype=np.int64)
-    np.add.at(present, state.place[state.place != SPLIT], guests[state.place != SPLIT])
+    np.add.at(present, state.place[state.place != SPLIT], seated.guests[state.place != SPLIT])
     for unit in np.flatnonzero(state.place == SPLIT).tolist():
         for _, host in state.seats(unit):
             present[host] += 1
     wanted = () if scales.flavour is None else needs(scales.flavour, problem.kinds)
     model = Weighed(
-        needs=steps.demand,
-        guests=guests,
+        seats=seated,
         moves=moves,
-        memory=problem.data_mib,
         cost=cost * (scales.moving / max(float(cost.sum()), 1.0)),
-        home=problem.home,
-        place=steps.place.copy(),
-        use=steps.use,
-        bar=steps.bar,
-        load=load,
-        allowed=problem.allowed_rows,
-        kind=problem.allowed_of,
-        groups_from=groups_from,
-        groups_of=groups_of,
-        most=state.most,
-        cells=state.cells,
-        inside=state.count.copy(),
         even_from=even[0],
         even_of=even[1],
         even_weight=even[2],

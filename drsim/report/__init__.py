@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drsim.report.migrations import draw_migrations
     from drsim.report.scorecard import draw_scorecard
     from drsim.report.svg import write_svg
-    from drsim.report.tables import comparison_table, host_table, moves_table, shares_table
+    from drsim.report.tables import comparison_table, goals_table, host_table, moves_table, shares_table
     from drsim.report.text import summary
     from drsim.report.utilisation import draw_utilisation
 
@@ -36,6 +36,7 @@ __all__ = [
     "draw_scorecard",
     "draw_utilisation",
     "front_table",
+    "goals_table",
     "host_table",
     "moves_table",
     "render",
@@ -57,6 +58,7 @@ _HOMES = {
     "draw_scorecard": "scorecard",
     "draw_utilisation": "utilisation",
     "front_table": "front",
+    "goals_table": "tables",
     "host_table": "tables",
     "moves_table": "tables",
     "render": "html",

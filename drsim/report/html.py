@@ -19,8 +19,8 @@ from drsim.report.gantt import ROWS, bar_titles, draw_gantt
 from drsim.report.page import compose
 from drsim.report.shares import contention
 from drsim.report.svg import inline_svg
-from drsim.report.tables import MEASURES, comparison_table, host_table
-from drsim.report.text import count, duration, parts, proof, size, verdict, warnings, wish
+from drsim.report.tables import MEASURES, comparison_table, goals_table, host_table
+from drsim.report.text import count, duration, proof, size, verdict, warnings, wish
 from drsim.report.utilisation import draw_utilisation
 from drsim.simulate import Replications
 from drsim.units import About
@@ -79,7 +79,7 @@ def render(
         verdict=verdict(plan),
         warnings=warnings(plan),
         proof=proof(plan),
-        parts=parts(plan),
+        goals=goals_table(plan).reset_index().to_dict("records"),
         totals=_totals(plan),
         chance=chance,
         few=FEW,

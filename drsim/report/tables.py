@@ -12,6 +12,7 @@ from drsim.placement import Placement
 from drsim.plan import Plan
 from drsim.report.actual import Actual
 from drsim.report.shares import contention
+from drsim.report.text import above
 
 
 def moves_table(plan: Plan) -> pd.DataFrame:
@@ -42,6 +43,32 @@ def moves_table(plan: Plan) -> pd.DataFrame:
             "reason": [move.reason for move in plan.moves],
         },
         index=pd.Index([move.id for move in plan.moves], name="move"),
+    )
+
+
+def goals_table(plan: Plan) -> pd.DataFrame:
+    """List what each of several goals comes to.
+
+    Returns
+    -------
+    DataFrame
+        Index ``goal``, in the order of their ranks; columns rank, weight, unit, before, after, lower_bound, known,
+        share_before, share_after (`drsim.terms`). Empty for a plan with one goal.
+    """
+    rows = list(zip(plan.before.parts, plan.after.parts, strict=True))
+    return pd.DataFrame(
+        {
+            "rank": [after.rank for _, after in rows],
+            "weight": [after.weight for _, after in rows],
+            "unit": [after.unit for _, after in rows],
+            "before": [before.value for before, _ in rows],
+            "after": [after.value for _, after in rows],
+            "lower_bound": [np.nan if after.lower_bound is None else after.lower_bound for _, after in rows],
+            "known": ["" if a.lower_bound is None else above(a.value, a.lower_bound) for _, a in rows],
+            "share_before": [before.share for before, _ in rows],
+            "share_after": [after.share for _, after in rows],
+        },
+        index=pd.Index([after.goal for _, after in rows], name="goal"),
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from drsim.plan import Move, Plan, Prediction, Score
 from drsim.report.shares import contention
 
+REACHED = 1e-6
+"""What a score may be above its bound and is as good as it."""
+
 
 def visible(text: str) -> str:
     r"""Spell out characters that a terminal or a page would obey instead of show, e.g. ``\x1b``; keep line ends.
@@ -73,11 +76,22 @@ def parts(plan: Plan) -> list[tuple[str, str]]:
     said = []
     for before, after in zip(plan.before.parts, plan.after.parts, strict=True):
         weight = "" if after.weight == 1.0 else f", weight {after.weight:g}"
-        bound = "" if after.lower_bound is None else f"; not below {after.lower_bound:.4g}"
-        figures = f"{before.value:.4g} -> {after.value:.4g}  ({after.unit}{bound})"
+        bound = "" if after.lower_bound is None else f"; {above(after.value, after.lower_bound)}"
+        figures = f"{before.value:.4g} -> {after.value:.4g} ({after.unit}{bound})"
         shares = f"share {before.share:.4g} -> {after.share:.4g}{weight}"
         said.append((f"{after.rank}. {after.goal}", f"{figures}, {shares}"))
     return said
+
+
+def above(value: float, bound: float) -> str:
+    """Say how far a score is from what is known to be the least: a share of it, or how much where that is nothing."""
+    if value <= bound + REACHED:
+        far = "proven optimal"
+    else:
+        far = (
+            f"gap {percent((value - bound) / value)}" if bound > 0.0 else f"at most {value - bound:.4g} above the least"
+        )
+    return f"lower bound {bound:.4g}, {far}"
 
 
 def score_text(score: Score) -> str:
@@ -94,8 +108,7 @@ def proof(plan: Plan) -> str:
     """Say how far from the best possible the plan is known to be; empty without a bound."""
     if plan.lower_bound is None or plan.gap is None:
         return ""
-    known = "proven optimal" if plan.status == "optimal" else f"gap {percent(plan.gap)}"
-    return f"lower bound {plan.lower_bound:.4g}, {known}"
+    return above(plan.after.objective, plan.lower_bound)
 
 
 def carried(plan: Plan) -> str:

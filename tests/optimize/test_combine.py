@@ -234,5 +234,5 @@ def test_every_goal_is_told_with_its_figures_and_reasons_say_what_for() -> None:
     assert any("back on h1 it would make spread" in move.reason for move in plan.moves)
     refused = explain(plan, plan.moves[0].vm).refused
     assert refused.parts[0].value > 0.0
-    assert "2. balance" in render(plan)
+    assert '<td class="n">2</td><th scope="row">balance</th>' in render(plan)
     assert list(term_problems(plan.objective.terms)) == []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from drsim.inventory import Host, HostNic, Inventory, Site, Vm
-from drsim.plan import Move, Plan, Prediction, Score
+from drsim.plan import Move, Part, Plan, Prediction, Score
 from drsim.policy import Limits, Policy
 from drsim.report import Actual
 
@@ -109,3 +111,11 @@ def outcome_of(plan: Plan, *, seed: int = 1) -> tuple[Actual, ...]:
             )
         )
     return tuple(records)
+
+
+def of_two_goals(plan: Plan) -> Plan:
+    """The same plan, as one that spreads guests first and balances then."""
+    first = Part(goal="spread", value=9.0, unit="guests beyond", share=0.9, lower_bound=4.0)
+    second = Part(goal="balance", rank=2, weight=0.5, value=1.8, unit="times the mean", share=0.8, lower_bound=1.0)
+    after = (replace(first, value=4.0, share=0.4), replace(second, value=1.25, share=0.25))
+    return replace(plan, before=replace(plan.before, parts=(first, second)), after=replace(plan.after, parts=after))

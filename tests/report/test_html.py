@@ -12,7 +12,7 @@ from drsim.inventory import Inventory
 from drsim.plan import Plan
 from drsim.policy import Apart, RunOn
 from drsim.report import Actual, render
-from tests.report.plans import estate, outcome_of, plan_of
+from tests.report.plans import estate, of_two_goals, outcome_of, plan_of
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -190,3 +190,12 @@ def test_a_plan_without_moves_or_predictions(plan: Plan) -> None:
     assert "Timeline" not in nothing.text
     bare = check_page(render(replace(plan, moves=tuple(replace(m, prediction=None) for m in plan.moves))))
     assert "Timeline" not in bare.text
+
+
+def test_a_page_lists_several_goals_with_their_bounds_and_one_goal_without_a_table() -> None:
+    plan = plan_of(estate(4), 6)
+    page = render(of_two_goals(plan))
+    assert '<th scope="row">spread</th><td>guests beyond</td>' in page
+    assert "lower bound 4, proven optimal" in page
+    assert "lower bound 1, gap 20.0 %" in page
+    assert "Goals, in the order of their ranks" not in render(plan)

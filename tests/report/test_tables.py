@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from drsim.inventory import Host, Inventory, Site, Vm
-from drsim.report import Actual, comparison_table, host_table, moves_table
-from tests.report.plans import estate, outcome_of, plan_of
+from drsim.report import Actual, comparison_table, goals_table, host_table, moves_table
+from tests.report.plans import estate, of_two_goals, outcome_of, plan_of
 
 TWO_HOSTS = Inventory(
     sites=(Site(name="s"),),
@@ -44,6 +44,16 @@ def test_a_plan_without_moves_has_empty_tables() -> None:
     plan = replace(plan_of(estate(4), 6), moves=())
     assert moves_table(plan).empty
     assert comparison_table(plan, ()).empty
+
+
+def test_goals_table_says_how_far_each_goal_is_from_its_bound() -> None:
+    table = goals_table(of_two_goals(plan_of(estate(4), 6)))
+    assert list(table.index) == ["spread", "balance"]
+    assert list(table["rank"]) == [1, 2]
+    assert list(table["lower_bound"]) == [4.0, 1.0]
+    assert list(table["known"]) == ["lower bound 4, proven optimal", "lower bound 1, gap 20.0 %"]
+    assert (table.loc["balance", "share_before"], table.loc["balance", "share_after"]) == (0.8, 0.25)
+    assert goals_table(plan_of(estate(4), 6)).empty
 
 
 def test_host_table_counts_demand_where_nothing_was_measured_and_not_what_is_stopped() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from drsim.plan import Score
 from drsim.report import summary
-from drsim.report.text import count, duration, milliseconds, percent, size, verdict, visible
+from drsim.report.text import above, count, duration, milliseconds, percent, size, verdict, visible
 from tests.report.plans import estate, plan_of
 
 
@@ -44,6 +44,12 @@ def test_visible_leaves_nothing_that_a_terminal_obeys(text: str) -> None:
 def test_visible_keeps_what_can_be_read() -> None:
     assert visible("größe 数据库-1 $x_1$") == "größe 数据库-1 $x_1$"
     assert visible("\x1b[31mred\u202e") == "\\x1b[31mred\\u202e"
+
+
+def test_how_far_from_the_least_is_a_share_where_there_is_one() -> None:
+    assert above(1.25, 1.0) == "lower bound 1, gap 20.0 %"
+    assert above(3.0, 0.0) == "lower bound 0, at most 3 above the least"
+    assert above(2.0, 2.0) == "lower bound 2, proven optimal"
 
 
 def test_summary_says_it_all() -> None:

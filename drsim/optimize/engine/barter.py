@@ -94,14 +94,20 @@ def leaving(price, home, unit, source, target):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def barred(m, unit, source, target):  # type: ignore[no-untyped-def]
-    """Whether a unit may not be on a host, or its groups keep it out of there."""
+def barred(m, unit, source, target, leaver):  # type: ignore[no-untyped-def]
+    """Whether a unit may not be on a host that another leaves, or its groups keep it out; nobody leaves if below 0."""
     kept_out = not m.allowed[m.kind[unit], target]
     for i in range(m.groups_from[unit], m.groups_from[unit + 1]):
         g = m.groups_of[i]
         there = m.cells[g, target]
         if there != m.cells[g, source] and m.inside[g, there] >= m.most[g]:
-            kept_out = True
+            room = m.most[g] - m.inside[g, there]
+            if leaver >= 0:
+                for k in range(m.groups_from[leaver], m.groups_from[leaver + 1]):
+                    if m.groups_of[k] == g:
+                        room += 1
+            if room < 1:
+                kept_out = True
     return kept_out
 
 
@@ -218,15 +224,15 @@ def barter(m: Market, patience: np.ndarray, random: np.ndarray, steps: int, heat
         if delta == np.inf:
             continue
         delta += charge(hosts, source, needs, u, v, w, -1.0)
-        if delta > enough or barred(m, u, source, target):
+        if delta > enough or barred(m, u, source, target, v):
             continue
-        if v >= 0 and barred(m, v, target, source):
+        if v >= 0 and barred(m, v, target, source, u):
             continue
         bring(m, u, target)
         if v >= 0:
             bring(m, v, source)
         if w >= 0:
-            if barred(m, w, target, source):  # perhaps by the one before it
+            if barred(m, w, target, source, -1):  # perhaps by the one before it
                 bring(m, v, target)
                 bring(m, u, source)
                 continue

@@ -8,7 +8,8 @@ import numpy as np
 
 from drsim.compiled import compiled, inlined
 from drsim.optimize.engine.anneal import draw
-from drsim.optimize.engine.model import Bools, Floats, Ints
+from drsim.optimize.engine.model import Floats
+from drsim.optimize.engine.seats import Seats, level, may, put
 
 SUM, SQUARES, POWER = range(3)
 """Rows of the sums over hosts: of utilisations, of their squares, and of the 32nd powers of loads."""
@@ -19,26 +20,12 @@ elsewhere; then two moved ones exchanged; then one goes home and another anywher
 
 
 class Few(NamedTuple):
-    """What may be moved; U units, H hosts, R resources."""
+    """What may be moved and what counts; H hosts, R resources."""
 
-    needs: Floats
-    """(U, R) what a unit needs."""
-    guests: Ints
-    """(U,) guests of a unit: each is a move."""
-    memory: Floats
-    """(U,) memory that its moves carry."""
-    home: Ints
-    """(U,) host of a unit now; -1 if its guests are on several."""
-    place: Ints
-    """(U,) host of a unit; changes."""
-    use: Floats
-    """(H, R) what a host holds; changes."""
-    bar: Floats
-    """(H, R) what no step may make it hold."""
+    seats: Seats
+    """Who is where; each guest of a unit is a move."""
     share: Floats
     """(H, R) utilisation by a unit of resource; 0 where none is counted."""
-    load: Floats
-    """(H, R) load by a unit of resource, 1 = mean."""
     counted: Floats
     """(R,) hosts of which it is counted."""
     price: Floats
@@ -47,19 +34,6 @@ class Few(NamedTuple):
     """Price of the highest load."""
     memory_price: float
     """Price of memory moved."""
-    allowed: Bools
-    """(C, H) hosts on which a class of units may be."""
-    kind: Ints
-    """(U,) class of a unit."""
-    groups_from: Ints
-    groups_of: Ints
-    """(U + 1,) unit u is in groups ``groups_of[groups_from[u]:groups_from[u + 1]]``."""
-    most: Ints
-    """(G,) units of a group that an area may hold."""
-    cells: Ints
-    """(G, H) area of a host, by group."""
-    inside: Ints
-    """(G, areas) units of a group in an area; changes."""
 
 
 @inlined
@@ -77,57 +51,20 @@ def add_up(use, share, load, sums, host, sign):  # type: ignore[no-untyped-def]
         sums[2, r] += sign * power
 
 
-@compiled
-def go(m: Few, unit: int, target: int) -> None:
-    """Put a unit on a host."""
-    source = m.place[unit]
-    for r in range(m.needs.shape[1]):
-        m.use[source, r] -= m.needs[unit, r]
-        m.use[target, r] += m.needs[unit, r]
-    for i in range(m.groups_from[unit], m.groups_from[unit + 1]):
-        g = m.groups_of[i]
-        m.inside[g, m.cells[g, source]] -= 1
-        m.inside[g, m.cells[g, target]] += 1
-    m.place[unit] = target
-
-
-@compiled
-def fits(m: Few, unit: int, target: int) -> bool:
-    """Whether a unit may go to a host."""
-    if not m.allowed[m.kind[unit], target]:
-        return False
-    for r in range(m.needs.shape[1]):
-        if m.needs[unit, r] > 0.0 and m.use[target, r] + m.needs[unit, r] > m.bar[target, r]:
-            return False
-    for i in range(m.groups_from[unit], m.groups_from[unit + 1]):
-        g = m.groups_of[i]
-        there = m.cells[g, target]
-        if there != m.cells[g, m.place[unit]] and m.inside[g, there] >= m.most[g]:
-            return False
-    return True
-
-
-@inlined
-def level(use, load, host):  # type: ignore[no-untyped-def]
-    """Return the load of a host, of the resource that it has most of."""
-    most = 0.0
-    for r in range(use.shape[1]):
-        most = max(most, use[host, r] * load[host, r])
-    return most
-
-
 @inlined
 def cooler(m, random):  # type: ignore[no-untyped-def]
     """Draw a host: the less loaded one of two."""
-    a, b = draw(random, m.use.shape[0]), draw(random, m.use.shape[0])
-    return a if level(m.use, m.load, a) <= level(m.use, m.load, b) else b
+    s = m.seats
+    a, b = draw(random, s.use.shape[0]), draw(random, s.use.shape[0])
+    return a if level(s.use, s.load, a) <= level(s.use, s.load, b) else b
 
 
 @inlined
 def hotter(m, free, random):  # type: ignore[no-untyped-def]
     """Draw a unit: the one of two whose host is more loaded."""
+    s = m.seats
     a, b = free[draw(random, free.size)], free[draw(random, free.size)]
-    return a if level(m.use, m.load, m.place[a]) >= level(m.use, m.load, m.place[b]) else b
+    return a if level(s.use, s.load, s.place[a]) >= level(s.use, s.load, s.place[b]) else b
 
 
 @inlined
@@ -178,11 +115,12 @@ def spread(
     array of int, shape (U,)
         Host of each unit in the best placement seen, the first among them.
     """
-    home, place, guests, memory = m.home, m.place, m.guests, m.memory
-    hosts, resources = m.use.shape
+    s = m.seats
+    home, place, guests, memory = s.home, s.place, s.guests, s.memory
+    hosts, resources = s.use.shape
     sums, before = np.zeros((3, resources)), np.zeros((3, resources))
     for host in range(hosts):
-        add_up(m.use, m.share, m.load, sums, host, 1.0)
+        add_up(s.use, m.share, s.load, sums, host, 1.0)
     away = np.zeros(place.size, dtype=np.int64)
     rank = np.zeros(place.size, dtype=np.int64)
     count, moves, moved = 0, 0, 0.0
@@ -237,14 +175,14 @@ def spread(
             before[:] = sums  # taken back as they were: most proposals are
             for i in range(size):
                 u, target = unit[i], goal[i]
-                if place[u] == target or not fits(m, u, target):
+                if place[u] == target or not may(s, u, target, -1):
                     break
                 source = back[i] = place[u]
-                add_up(m.use, m.share, m.load, sums, source, -1.0)
-                add_up(m.use, m.share, m.load, sums, target, -1.0)
-                go(m, u, target)
-                add_up(m.use, m.share, m.load, sums, source, 1.0)
-                add_up(m.use, m.share, m.load, sums, target, 1.0)
+                add_up(s.use, m.share, s.load, sums, source, -1.0)
+                add_up(s.use, m.share, s.load, sums, target, -1.0)
+                put(s, u, target)
+                add_up(s.use, m.share, s.load, sums, source, 1.0)
+                add_up(s.use, m.share, s.load, sums, target, 1.0)
                 done += 1
             then = now
             if done == size:
@@ -252,7 +190,7 @@ def spread(
             if done < size or then - now > enough:
                 sums[:] = before
                 for i in range(done - 1, -1, -1):
-                    go(m, unit[i], back[i])
+                    put(s, unit[i], back[i])
                 continue
             now, moves, moved = then, moves + change, moved + memory_change
             for i in range(size):
@@ -270,6 +208,6 @@ def spread(
         # What was added and taken away a thousand times is added up anew.
         sums[:] = 0.0
         for host in range(hosts):
-            add_up(m.use, m.share, m.load, sums, host, 1.0)
+            add_up(s.use, m.share, s.load, sums, host, 1.0)
         now = uneven(sums, m.counted, m.price, m.peak_price) + m.memory_price * moved
     return found

@@ -9,18 +9,18 @@ import numpy as np
 from drsim.compiled import compiled, inlined
 from drsim.optimize.engine.anneal import draw
 from drsim.optimize.engine.model import Bools, Floats, Ints
-from drsim.optimize.engine.spread import level
+from drsim.optimize.engine.seats import Seats, level, may, put
 
-PEAK, BEYOND, HOSTS, LOST = range(4)
+PEAK, BEYOND, HOSTS, LOST, ROOMS = range(5)
 """What is counted: the highest load, 1 = mean; guests beyond an even spread; hosts in use; further guests of a flavour
-that have room in all and not in one piece."""
+that have room in all and not in one piece. And, without a price, those that have room in one piece."""
 
 MOVE, SWAP = 512, 832
 """Of 1,024 proposals: a unit goes anywhere up to the first; then two units are exchanged. The rest go home."""
 
 HINT = 0.1
-"""What leads the search where the sums say nothing, as a share of their prices: loads above the mean on every host, and
-hosts with few guests."""
+"""What leads the search where the sums say nothing, as a share of their prices: loads on every host above the one from
+which on evening out is worth something, and hosts with few guests."""
 
 DEAR = 4.0
 """Price of what a rank before is above what it must not rise above: such placements are only passed through."""
@@ -30,44 +30,17 @@ FEW = 3.0
 
 
 class Weighed(NamedTuple):
-    """What may be moved and what counts; U units, H hosts, R resources, S steps of rank, G and E groups."""
+    """What may be moved and what counts; U units, H hosts, R resources, S steps of rank, E groups."""
 
-    needs: Floats
-    """(U, R) what a unit needs."""
-    guests: Ints
-    """(U,) guests of a unit."""
+    seats: Seats
+    """Who is where."""
     moves: Ints
-    """(U,) migrations that it takes to move it: those of its guests that have a host."""
-    memory: Floats
-    """(U,) memory that these carry."""
+    """(U,) migrations that it takes to move a unit: those of its guests that have a host."""
     cost: Floats
     """(U,) price of moving it."""
-    home: Ints
-    """(U,) host of a unit now; -1 if it has none or several."""
-    place: Ints
-    """(U,) host of a unit; changes."""
-    use: Floats
-    """(H, R) what a host holds; changes."""
-    bar: Floats
-    """(H, R) what no step may make it hold."""
-    load: Floats
-    """(H, R) load by a unit of resource, 1 = mean; 0 where none is counted."""
-    allowed: Bools
-    """(C, H) hosts on which a class of units may be."""
-    kind: Ints
-    """(U,) class of a unit."""
-    groups_from: Ints
-    groups_of: Ints
-    """(U + 1,) unit u is in groups ``groups_of[groups_from[u]:groups_from[u + 1]]``, of which no area may hold many."""
-    most: Ints
-    """(G,) units of a group that an area may hold."""
-    cells: Ints
-    """(G, H) area of a host, by group."""
-    inside: Ints
-    """(G, areas) units of a group in an area; changes."""
     even_from: Ints
     even_of: Ints
-    """The same for groups of which every one too many in an area is counted."""
+    """(U + 1,) as `Seats.groups_from`, for groups of which every one too many in an area is counted."""
     even_weight: Ints
     """Guests of the group in the unit, beside ``even_of``."""
     even_most: Ints
@@ -103,31 +76,26 @@ def pieces(use, bar, flavour, takes, host):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def hint(above, price, hosts, present):  # type: ignore[no-untyped-def]
+def hint(above, floor, price, hosts, present):  # type: ignore[no-untyped-def]
     """Return what leads the search on one host."""
-    return HINT * (price[0] * max(above - 1.0, 0.0) / hosts + price[2] * present / (present + FEW))
+    return HINT * (price[0] * max(above - floor, 0.0) / hosts + price[2] * present / (present + FEW))
 
 
 @compiled
 def go(m: Weighed, counted: np.ndarray, levels: np.ndarray, fitting: np.ndarray, unit: int, target: int) -> float:
     """Put a unit on a host, keep what is counted up to date, and return the change of the hints."""
-    source, hosts, price = m.place[unit], m.use.shape[0], m.price[-1]
+    s = m.seats
+    source, hosts, price = s.place[unit], s.use.shape[0], m.price[-1]
     led = 0.0
     for host in (source, target):
-        led -= hint(levels[host], price, hosts, m.present[host])
-    for r in range(m.needs.shape[1]):
-        m.use[source, r] -= m.needs[unit, r]
-        m.use[target, r] += m.needs[unit, r]
+        led -= hint(levels[host], m.floor, price, hosts, m.present[host])
+    put(s, unit, target)
     was = levels[source]
-    levels[source], levels[target] = level(m.use, m.load, source), level(m.use, m.load, target)
+    levels[source], levels[target] = level(s.use, s.load, source), level(s.use, s.load, target)
     if levels[target] >= counted[PEAK]:
         counted[PEAK] = levels[target]
     elif was >= counted[PEAK]:
         counted[PEAK] = max(levels.max(), m.floor)
-    for i in range(m.groups_from[unit], m.groups_from[unit + 1]):
-        g = m.groups_of[i]
-        m.inside[g, m.cells[g, source]] -= 1
-        m.inside[g, m.cells[g, target]] += 1
     for i in range(m.even_from[unit], m.even_from[unit + 1]):
         g, weight = m.even_of[i], m.even_weight[i]
         here, there = m.even_cells[g, source], m.even_cells[g, target]
@@ -140,45 +108,19 @@ def go(m: Weighed, counted: np.ndarray, levels: np.ndarray, fitting: np.ndarray,
             counted[BEYOND] += max(0, m.even_inside[g, there] - m.even_most[g])
     if m.present[target] == 0:
         counted[HOSTS] += 1.0
-    m.present[source] -= m.guests[unit]
-    m.present[target] += m.guests[unit]
+    m.present[source] -= s.guests[unit]
+    m.present[target] += s.guests[unit]
     if m.present[source] == 0:
         counted[HOSTS] -= 1.0
     if m.flavour.size:
-        whole = -min(fitting.sum(), m.slots)
         for host in (source, target):
-            fitting[host] = pieces(m.use, m.bar, m.flavour, m.takes, host)
-        counted[LOST] -= whole + min(fitting.sum(), m.slots)
-    m.place[unit] = target
+            rooms = pieces(s.use, s.bar, m.flavour, m.takes, host)
+            counted[ROOMS] += rooms - fitting[host]
+            fitting[host] = rooms
+        counted[LOST] = m.slots - min(counted[ROOMS], m.slots)
     for host in (source, target):
-        led += hint(levels[host], price, hosts, m.present[host])
+        led += hint(levels[host], m.floor, price, hosts, m.present[host])
     return led
-
-
-@compiled
-def may(m: Weighed, unit: int, target: int, leaver: int) -> bool:
-    """Whether a unit may go to a host that another leaves; nobody does if that is below 0."""
-    if not m.allowed[m.kind[unit], target]:
-        return False
-    for r in range(m.needs.shape[1]):
-        more = m.needs[unit, r]
-        if leaver >= 0:
-            more -= m.needs[leaver, r]
-        if more > 0.0 and m.use[target, r] + more > m.bar[target, r]:
-            return False
-    for i in range(m.groups_from[unit], m.groups_from[unit + 1]):
-        g = m.groups_of[i]
-        there = m.cells[g, target]
-        if there == m.cells[g, m.place[unit]]:
-            continue
-        room = m.most[g] - m.inside[g, there]
-        if leaver >= 0:
-            for k in range(m.groups_from[leaver], m.groups_from[leaver + 1]):
-                if m.groups_of[k] == g:
-                    room += 1
-        if room < 1:
-            return False
-    return True
 
 
 @inlined
@@ -198,21 +140,21 @@ def beyond(price, cap, counted):  # type: ignore[no-untyped-def]
 
 @compiled
 def count(m: Weighed) -> np.ndarray:
-    """Count everything from scratch, in the order `PEAK`, `BEYOND`, `HOSTS`, `LOST`."""
-    counted = np.zeros(4)
+    """Count everything from scratch, in the order `PEAK`, `BEYOND`, `HOSTS`, `LOST`, `ROOMS`."""
+    s = m.seats
+    counted = np.zeros(5)
     counted[PEAK] = m.floor
-    fitting = 0.0
-    for host in range(m.use.shape[0]):
-        counted[PEAK] = max(counted[PEAK], level(m.use, m.load, host))
+    for host in range(s.use.shape[0]):
+        counted[PEAK] = max(counted[PEAK], level(s.use, s.load, host))
         if m.present[host] > 0:
             counted[HOSTS] += 1.0
         if m.flavour.size:
-            fitting += pieces(m.use, m.bar, m.flavour, m.takes, host)
+            counted[ROOMS] += pieces(s.use, s.bar, m.flavour, m.takes, host)
     for g in range(m.even_most.size):
         for area in range(m.even_inside.shape[1]):
             counted[BEYOND] += max(0, m.even_inside[g, area] - m.even_most[g])
     if m.flavour.size:
-        counted[LOST] = m.slots - min(fitting, m.slots)
+        counted[LOST] = m.slots - min(counted[ROOMS], m.slots)
     return counted
 
 
@@ -233,7 +175,8 @@ def weigh(
     Parameters
     ----------
     m : Weighed
-        Changed: it is left at the best placement seen, the first among them.
+        Changed: it is left at the best placement seen that keeps the ranks before, the first among them, or where the
+        search ends if there was none.
     free : array of int
         Units that may be moved.
     most, most_memory : float
@@ -247,22 +190,25 @@ def weigh(
     hot, cold : float
         First and last temperature, in the unit of prices.
     """
-    hosts, place, home, price = m.use.shape[0], m.place, m.home, m.price[-1]
+    s = m.seats
+    hosts, place, home, price = s.use.shape[0], s.place, s.home, m.price[-1]
     counted = count(m)
     levels, fitting = np.zeros(hosts), np.zeros(hosts)
     for host in range(hosts):
-        levels[host] = level(m.use, m.load, host)
+        levels[host] = level(s.use, s.load, host)
         if m.flavour.size:
-            fitting[host] = pieces(m.use, m.bar, m.flavour, m.takes, host)
+            fitting[host] = pieces(s.use, s.bar, m.flavour, m.takes, host)
     moves, moved, paid = 0, 0.0, 0.0
     for u in range(place.size):
         if place[u] != home[u]:
             moves += m.moves[u]
-            moved += m.memory[u]
+            moved += s.memory[u]
             paid += m.cost[u]
     best, found = priced(price, counted) + paid, place.copy()
+    if beyond(m.price, m.cap, counted) > 0.0:
+        best = np.inf
     unit, goal, back = np.empty(2, dtype=np.int64), np.empty(2, dtype=np.int64), np.empty(2, dtype=np.int64)
-    before = np.empty(4)
+    before = np.empty(5)
     rounds = max(1, steps // 1000)
     factor = (cold / hot) ** (1.0 / rounds)
     t = hot
@@ -296,9 +242,9 @@ def weigh(
                 v = unit[i]
                 turn = (1 if place[v] == home[v] else 0) - (1 if goal[i] == home[v] else 0)
                 change += turn * m.moves[v]
-                more += turn * m.memory[v]
+                more += turn * s.memory[v]
                 dearer += turn * m.cost[v]
-                ok = ok and may(m, v, goal[i], unit[1 - i] if size == 2 else -1)
+                ok = ok and may(s, v, goal[i], unit[1 - i] if size == 2 else -1)
             # A placement with too many moves is never made worse.
             if not ok or (change > 0 and moves + change > most) or (more > 0.0 and moved + more > most_memory):
                 continue
@@ -319,6 +265,8 @@ def weigh(
             if now < best and over <= 0.0:
                 best = now
                 found[:] = place
+    if best == np.inf:  # still above what the ranks before must not rise above
+        return
     for u in free:
         if place[u] != found[u]:
             go(m, counted, levels, fitting, u, found[u])
@@ -327,10 +275,10 @@ def weigh(
 @compiled
 def without(m: Weighed, unit: int) -> np.ndarray:
     """Count everything as it would be with one unit at home; nothing is changed."""
-    target = m.place[unit]
-    levels, fitting = np.zeros(m.use.shape[0]), np.zeros(m.use.shape[0])
+    hosts, target = m.seats.use.shape[0], m.seats.place[unit]
+    levels, fitting = np.zeros(hosts), np.zeros(hosts)
     counted = count(m)
-    go(m, counted, levels, fitting, unit, m.home[unit])
+    go(m, counted, levels, fitting, unit, m.seats.home[unit])
     counted = count(m)
     go(m, counted.copy(), levels, fitting, unit, target)
     return counted
