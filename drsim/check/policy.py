@@ -6,7 +6,7 @@ import difflib
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import available_timezones
@@ -156,7 +156,7 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
     groups = _joined(must, inventory)
     group_of = {name: group for group, _ in groups for name in group}
     everywhere = set(inventory.host_by_name)
-    allowed: dict[str, set[str]] = defaultdict(lambda: set(everywhere))
+    allowed: dict[str, set[str]] = {}  # of guests that rules keep from some hosts; all others may be everywhere
     said: dict[str, list[str]] = defaultdict(list)
     held: dict[str, str] = {vm.name: "it is unmovable" for vm in inventory.vms if vm.unmovable_reason and vm.host}
     for rule in must:
@@ -164,21 +164,22 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
         if isinstance(rule, RunOn | NotOn):
             hosts = {host.name for host in select_hosts(rule.hosts, inventory)}
             for name in names:
-                allowed[name] &= hosts if isinstance(rule, RunOn) else everywhere - hosts
+                before = allowed.get(name, everywhere)
+                allowed[name] = before & hosts if isinstance(rule, RunOn) else before - hosts
                 said[name].append(rule.name)
         elif isinstance(rule, Pin):
             settled = [name for name in names if inventory.vm_by_name[name].host]
             held.update(dict.fromkeys(settled, f"rule '{rule.name}' pins it"))
     for name, why in held.items():
         host = inventory.vm_by_name[name].host
-        if host not in allowed[name]:
+        if host not in allowed.get(name, everywhere):
             rules = ", ".join(f"'{one}'" for one in said[name])
             yield problem(
                 f"rules {rules}", "hosts", f"'{name}' is on {host} and {why}; this forbids {host}.", "Drop one."
             )
     for rule in must:
         if isinstance(rule, Apart):
-            yield from _apart_problems(rule, inventory, group_of, allowed, held)
+            yield from _apart_problems(rule, inventory, group_of, lambda name: allowed.get(name, everywhere), held)
         elif isinstance(rule, Pool):
             yield from _pool_problems(rule, inventory)
         elif isinstance(rule, Survive):
@@ -187,7 +188,7 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
             yield from _licence_problems(rule, inventory, held)
     for group, joiners in groups:
         homes = {inventory.vm_by_name[name].host for name in group if name in held}
-        common = set.intersection(*(allowed[name] for name in group))
+        common = set.intersection(*(allowed.get(name, everywhere) for name in group))
         rules = ", ".join(sorted(map(repr, joiners)))
         if len(homes) > 1:
             some = ", ".join(f"'{name}' on {inventory.vm_by_name[name].host}" for name in sorted(group) if name in held)
@@ -211,7 +212,7 @@ def _contradictions(policy: Policy, inventory: Inventory) -> Iterator[Problem]:
                     f"together they have {need} MiB; the largest host that they may use holds {room:.0f} MiB.",
                     "Take guests out of the rule.",
                 )
-    for name, hosts in list(allowed.items()):
+    for name, hosts in allowed.items():
         if not hosts and name not in group_of:
             rules = ", ".join(f"'{one}'" for one in said[name])
             yield problem(f"rules {rules}", "hosts", f"they leave no host for '{name}'.", "Widen or drop one of them.")
@@ -221,7 +222,7 @@ def _apart_problems(
     rule: Apart,
     inventory: Inventory,
     group_of: Mapping[str, set[str]],
-    allowed: Mapping[str, set[str]],
+    allowed: Callable[[str], set[str]],
     held: Mapping[str, str],
 ) -> Iterator[Problem]:
     names = [vm.name for vm in select_vms(rule.vms, inventory)]
@@ -243,7 +244,7 @@ def _apart_problems(
                 where = host if rule.per == "host" else f"the {rule.per} of {host}"
                 expected = f"{_and(there)} must be apart, are all on {where} and cannot leave it."
                 yield problem(_place(rule), "vms", expected, "Free one of them.")
-    hosts = set().union(*(allowed[name] for name in names)) if names else set()
+    hosts = set().union(*{id(some): some for some in map(allowed, names)}.values())
     areas = {rule.area(inventory.host_by_name[host]) for host in hosts}
     if len(areas) * rule.most < len(names):
         each = "" if rule.most == 1 else f", {rule.most} on each"

@@ -38,12 +38,12 @@ def least_peak(problem: Problem) -> float:
     if problem.narrowed:
         return least
     least = max(least, _shared(problem))
-    rows = problem.allowed_rows[problem.allowed_of]
-    held = rows.sum(axis=1) == 1
+    many, of = problem.allowed_rows.sum(axis=1), problem.allowed_of  # not a row a unit: they share few
+    held = many[of] == 1
     fixed = np.zeros_like(problem.capacity)
-    np.add.at(fixed, rows[held].argmax(axis=1), problem.demand[held])
+    np.add.at(fixed, problem.allowed_rows.argmax(axis=1)[of[held]], problem.demand[held])
     least = max(least, float((fixed * problem.weight).max(initial=0.0)))
-    free = ~held & rows.any(axis=1)
+    free = many[of] > 1
     for kind in np.unique(problem.allowed_of[free]).tolist():
         units = np.flatnonzero(free & (problem.allowed_of == kind))
         weights = np.unique(problem.weight[problem.allowed_rows[kind]][:, columns], axis=0)  # few kinds of hosts

@@ -114,7 +114,7 @@ def _best_swap(state: State, units: Ints, host: int, threshold: float) -> list[t
     if others.size > PARTNERS:  # those on the least loaded hosts
         cool = np.argsort(state.levels().max(axis=1)[state.place[others]], kind="stable")
         others = np.sort(others[cool[:PARTNERS]])
-    others = others[problem.allowed(others)[:, host]] if others.size else others
+    others = others[problem.allowed_rows[problem.allowed_of[others], host]]
     others = others[~state.crowded_on(host)[others]]
     if not units.size or not others.size:
         return None

@@ -34,9 +34,8 @@ def mend(state: State, budget: Budget) -> tuple[int, ...]:
 
 def misplaced(state: State) -> Ints:
     """Units that may not be where they are."""
-    units = np.arange(state.problem.units)
-    allowed = state.problem.allowed(units)
-    bad = (state.place == SPLIT) | ~allowed[units, np.maximum(state.place, 0)]
+    problem = state.problem
+    bad = (state.place == SPLIT) | ~problem.allowed_rows[problem.allowed_of, np.maximum(state.place, 0)]
     return np.flatnonzero(bad)
 
 
