@@ -14,12 +14,12 @@ from drsim.inventory import Inventory, Vm
 from drsim.migration import DEFAULT, Calibration, Parameters
 from drsim.optimize import Progress, Result, Stop, bounded, optimize, score
 from drsim.placement import Placement
-from drsim.plan import Move, Plan, replay
+from drsim.plan import Move, Plan, Prediction, replay
 from drsim.policy import Limits, NotOn, Objective, Policy
 from drsim.quiet import QuietTimes, instant
 from drsim.schedule import Schedule, schedule
 from drsim.sharing import Counted, entitled
-from drsim.simulate import Simulation, simulate
+from drsim.simulate import Simulation, foresee, simulate
 from drsim.storage import Stores
 from drsim.terms import ranked, term_problems
 from drsim.topology import Path, Topology
@@ -158,7 +158,7 @@ def make_plan(
         )
         goal = Placement({vm.name: result.placement[vm.name] for vm in inventory.vms})
         order = schedule(_held(counted, stuck), narrowed, goal, result.reasons)
-        moves, simulation, climbed = _travel(inventory, policy, order.moves, parameters, calibration)
+        moves, climbed = _travel(inventory, policy, order.moves, parameters, calibration)
         new = {
             move.vm: _why_stuck(move)
             for move in moves
@@ -185,9 +185,7 @@ def make_plan(
         )
     known = calibration or Calibration(parameters=parameters)
     moves = _all_banded(moves, inventory, known, only_disks=calibration is None)
-    return _assemble(
-        inventory, estate, policy, objective, shared, result, order, moves, stuck, notes, simulation.makespan_s, seed
-    )
+    return _assemble(inventory, estate, policy, objective, shared, result, order, moves, stuck, notes, seed)
 
 
 def _among(inventory: Inventory, estate: Inventory) -> Inventory:
@@ -306,7 +304,7 @@ def _travel(
     moves: tuple[Move, ...],
     parameters: Parameters,
     calibration: Calibration | None,
-) -> tuple[tuple[Move, ...], Simulation, dict[str, str]]:
+) -> tuple[tuple[Move, ...], dict[str, str]]:
     """Say how each move travels and play them all; those that do not come to rest climb the ladder, and all are played
     once more. Returned beside the moves is why, by guest.
     """
@@ -322,8 +320,8 @@ def _travel(
 
     own = {} if calibration is None else calibration.by_move(inventory, moves)
 
-    def play() -> Simulation:
-        return simulate(inventory, moves, policy.limits, parameters, own=own)
+    def play() -> dict[str, Prediction]:
+        return foresee(inventory, moves, policy.limits, parameters, own=own)
 
     def constants(move: Move) -> Parameters:
         return own.get(move.id, parameters)
@@ -331,26 +329,25 @@ def _travel(
     moves = equip_all(
         moves, policy, path=path, guest=guest, constants=constants, capacity_mbit_s=topology.capacity_mbit_s
     )
-    simulation = play()
-    hard = {move.id for move in moves if not simulation.predictions[move.id].converges}
+    said = play()
+    hard = {move.id for move in moves if not said[move.id].converges}
     if hard:  # the whole of the downtime limit for memory and of the line, before anything else
         cap = policy.limits.bandwidth_mbit_s
         moves = tuple(
             replace(move, first_downtime_ms=None, bandwidth_mbit_s=cap) if move.id in hard else move for move in moves
         )
-        simulation = play()
-        hard = {move.id for move in moves if not simulation.predictions[move.id].converges}
+        said = play()
+        hard = {move.id for move in moves if not said[move.id].converges}
     steps = {
         move.id: step
         for move in moves
-        if move.id in hard
-        and (step := climb(move, guest(move), path(move), policy, constants(move), simulation.predictions[move.id]))
+        if move.id in hard and (step := climb(move, guest(move), path(move), policy, constants(move), said[move.id]))
     }
     if steps:
         why = {step[0].vm: f"'{step[0].vm}': {step[1]}" for step in steps.values()}
         moves = tuple(steps[move.id][0] if move.id in steps else move for move in moves)
-        simulation = play()
-    return tuple(replace(move, prediction=simulation.predictions[move.id]) for move in moves), simulation, why
+        said = play()
+    return tuple(replace(move, prediction=said[move.id]) for move in moves), why
 
 
 def _banded(move: Move, inventory: Inventory, topology: Topology, calibration: Calibration) -> Move:
@@ -410,7 +407,6 @@ def _assemble(
     moves: tuple[Move, ...],
     stuck: Mapping[str, str],
     remarks: tuple[str, ...],
-    makespan_s: float,
     seed: int,
 ) -> Plan:
     reached = replay(moves, Placement.of(inventory))
@@ -446,7 +442,7 @@ def _assemble(
             *held_back,
             *shared.notes,
         ),
-        makespan_s=makespan_s,
+        makespan_s=max((move.prediction.end_s for move in moves if move.prediction), default=0.0),
         seed=seed,
         tool_version=__version__,
     )

@@ -10,7 +10,7 @@ from drsim.migration.groups import group_keys
 from drsim.migration.observation import MEASURES, Observation, foresee
 from drsim.migration.options import Compression, Options
 from drsim.migration.parameters import DEFAULT, Parameters
-from drsim.migration.predict import TracePoint, draws, predict, predict_copy, prediction, trace
+from drsim.migration.predict import TracePoint, draws, played, predict, predict_copy, prediction, trace
 from drsim.migration.presets import G5K, LAB_TCG, SIMGRID, VMOTION, XEN, XEN_2005
 from drsim.migration.quick import quick
 from drsim.migration.rates import sender_mib_s, thread_cores
@@ -51,6 +51,7 @@ __all__ = [
     "estimate",
     "foresee",
     "group_keys",
+    "played",
     "predict",
     "predict_copy",
     "prediction",

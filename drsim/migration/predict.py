@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from drsim.migration.automaton import Migration, Phase
 from drsim.migration.compiled import player
 from drsim.migration.disk_copy import Course, DiskCopy
 from drsim.migration.leg import net_rate, over_s
-from drsim.migration.numbers import Numbers, numbers
+from drsim.migration.numbers import numbers
 from drsim.migration.options import PLAIN, Options
 from drsim.migration.parameters import DEFAULT, Parameters
 from drsim.migration.rates import client_gap_s
@@ -101,7 +100,7 @@ def predict(
             options=options,
         )
         if own is not None:
-            return _played(play, own, path.rtt_ms / 1e3, parameters)
+            return played(play(np.array(own[0]), np.array(own[1])), path.rtt_ms / 1e3, parameters)
     migration = _begin(vm, path, max_downtime_ms, bandwidth_mbit_s, copy_disks, parameters, rate_mbit_s, options)
     while not migration.done:
         _go_on(migration)
@@ -151,11 +150,11 @@ def predict_copy(
     return prediction(copy, start_s=0.0)
 
 
-def _played(play: Callable[..., Any], own: Numbers, rtt_s: float, parameters: Parameters) -> Prediction:
-    """Play a plain pre-copy by its compiled loop (`drsim.migration.plain.play`), to the same bits."""
-    fixed, classes = own
-    elapsed_s, downtime_s, qemu_s, sent_mib, passes, converges = play(np.array(fixed), np.array(classes))
+def played(figures: Sequence[float], rtt_s: float, parameters: Parameters, start_s: float = 0.0) -> Prediction:
+    """Return the outcome of a plain pre-copy from what `drsim.migration.plain.play` tells of it."""
+    elapsed_s, downtime_s, qemu_s, sent_mib, passes, converges = figures
     return Prediction(
+        start_s=start_s,
         total_time_s=elapsed_s,
         downtime_ms=downtime_s * 1e3,
         sent_mib=sent_mib,

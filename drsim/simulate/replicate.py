@@ -14,14 +14,15 @@ from drsim.disk_lines import DiskLines
 from drsim.inventory import Inventory, Vm
 from drsim.migration import COPY, Calibration
 from drsim.migration.numbers import Numbers, numbers
-from drsim.migration.plain import CONVERGES, DOWN_S, ELAPSED_S, OF_CLASS, STATE
+from drsim.migration.plain import CONVERGES, DOWN_S, ELAPSED_S
 from drsim.plan import Move
 from drsim.policy import Limits
 from drsim.simulate.compiled import PAYS_FROM
 from drsim.simulate.drive import drive
 from drsim.simulate.flows import Flows
+from drsim.simulate.foresee import rush_waves, waves
 from drsim.simulate.start import guest_of, path_of, start, terms
-from drsim.topology import Path, Topology
+from drsim.topology import Topology
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,10 +177,7 @@ def _play(
     own = [special.get(move.id, parameters) for move in moves]
     how = [terms(path, move, limits, p) for move, path, p in zip(moves, paths, own, strict=True)]
     alone = list(dict.fromkeys(move.vm for move in moves if move.storage_only))
-    waves: dict[int, list[int]] = {}
-    for number, move in enumerate(moves):
-        waves.setdefault(move.wave, []).append(number)
-    order = [members for _, members in sorted(waves.items())]
+    order = waves(moves)
     for seed in seeds:
         draw = np.random.default_rng(seed)
         time = dict(zip(names, _factors(calibration.residuals, "total_time_s", len(names), draw), strict=True))
@@ -203,7 +201,8 @@ def _play(
             each = (numbers(vm, path, **of) for vm, path, of in zip(begun, paths, how, strict=True))
             plain = [found for found in each if found is not None]
         if len(plain) == len(begun):
-            end_s, ended = _rush(flows, paths, plain, order)
+            _, end_s, state = rush_waves(flows, paths, plain, order)
+            ended = state[:, [ELAPSED_S, DOWN_S, CONVERGES]]
         else:
             runs = [
                 start(vm, path, move, limits, p) for vm, path, move, p in zip(begun, paths, moves, own, strict=True)
@@ -212,26 +211,6 @@ def _play(
             ended = np.array([(run.elapsed_s, run.downtime_s, run.converges) for run in runs])
         rows.append((end_s, ended[:, 0], ended[:, 1] * 1e3 * still, ended[:, 2] > 0.0))
     return rows
-
-
-def _rush(
-    flows: Flows, paths: Sequence[Path], plain: Sequence[Numbers], order: list[list[int]]
-) -> tuple[float, Floats]:
-    """Play waves of plain pre-copies; return the end, and of each its total time, its downtime and if it converged."""
-    fixed = np.array([numbers for numbers, _ in plain])
-    counts = np.array([len(own[0]) for _, own in plain])
-    classes = np.zeros((len(plain), OF_CLASS, counts.max()))
-    for number, (_, own) in enumerate(plain):
-        classes[number, : len(own), : counts[number]] = own
-    state, end_s = np.empty((len(plain), STATE)), 0.0
-    for members in order:
-        ways = [flows.open(paths[number].edges) for number in members]
-        wave = np.zeros((len(members), STATE))
-        end_s = flows.rush([way.number for way in ways], fixed[members], classes[members], counts[members], wave, end_s)
-        state[members] = wave
-        for way in ways:
-            flows.close(way, end_s)
-    return end_s, state[:, [ELAPSED_S, DOWN_S, CONVERGES]]
 
 
 def _factors(
