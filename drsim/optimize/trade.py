@@ -36,7 +36,7 @@ relaxation, so that the count ends the search and not the clock: the same input 
 HURRY = 0.3
 """Share of the time at its end in which the clock, not the count, says how far the search is."""
 
-LOOKS, TELLING, EXTRA = 1000, 50, 1.5
+LOOKS, TELLING, EXTRA = 500, 25, 3.0
 """How often prices and temperature change; after so many of these it is told how far the search is; up to so many times
 as many if something is above its limit in the end."""
 
@@ -58,9 +58,10 @@ ABOVE = 0.3, 2.0
 OWN = 0.8
 """Share of this that goes by its own price; the rest by the mean over the hosts."""
 
-UP, DOWN, LEAST, FINAL, FINAL_UP = 1.01, 0.998, 0.2, 0.8, 1.03
+UP, DOWN, LEAST, FINAL, FINAL_UP = 1.02, 0.996, 0.2, 0.8, 1.06
 """What a host's charge is multiplied with at each look as long as it is above a limit, and as long as it is not; the
-least it falls to; the share of the search after which it rises faster, by how much, and placements are kept."""
+least it falls to; the share of the search after which it rises faster, by how much, falls no more, and placements are
+kept. Where it went on falling hosts would go above their limits again and again, and some be there in the end."""
 
 KIN, SUITS = 16, 50
 """Units alike, and hosts that suit, which each unit knows."""
@@ -218,7 +219,7 @@ def _barter(
     share, done = 0.0, 0
     while share < 1.0 or (best is None and done < EXTRA * LOOKS and hurry() < 1.0):
         over = rows[:, USE] > rows[:, LIMIT]
-        charge *= np.where(over, FINAL_UP if share > FINAL else UP, DOWN)
+        charge *= np.where(over, *((FINAL_UP, 1.0) if share > FINAL else (UP, DOWN)))
         np.clip(charge, LEAST, 1e6, out=charge)
         rows[:, OVER] = base * charge * ABOVE[0] * (ABOVE[1] / ABOVE[0]) ** share
         heat = HOT * (COLD / HOT) ** min(share / COOLED, 1.0)
