@@ -29,9 +29,17 @@ MOVE_MIB = 128.0
 STEPS_PER_UNIT = 40_000
 """Steps, for each unit that may pay to leave, after which a search has settled."""
 
-STEPS_PER_S, PRICING_S = 1e7, 6e-5
+STEPS_PER_S, PRICING_S = 5e6, 5e-5
 """Steps that fit into a second with ease where three resources are counted, and seconds that a unit takes in the
 relaxation, so that the count ends the search and not the clock: the same input and seed give the same placement."""
+
+START_S, ASIDE_S, SEARCHED = 0.9, 1.1e-4, 0.3
+"""What the command ``drsim plan`` takes besides, seconds: to start, and for each unit to read, order, predict and check
+it. Steps are counted for the rest of the time limit, for this share of it at least, so that the whole keeps it."""
+
+LEAST_STEPS, LEAST_S = 100, 1e-4
+"""Steps and seconds for each unit that a search gets in any case: with fewer it ends where nothing is even, and all
+that it has moved is for nothing."""
 
 HURRY = 0.3
 """Share of the time at its end in which the clock, not the count, says how far the search is."""
@@ -145,13 +153,14 @@ def trade(
     parts = [hosts for hosts in parts if above[hosts].any()]
     units_of = [np.flatnonzero(np.isin(place, hosts) & (state.place != SPLIT)) for hosts in parts]
     left = whole = sum(len(units) for units in units_of)
+    search_s = max(budget.limit_s - START_S - ASIDE_S * problem.units, SEARCHED * budget.limit_s) * (share - after)
     for number, (hosts, units) in enumerate(zip(parts, units_of, strict=True)):
         if budget.stopped():
             break
         begin = budget.elapsed_s
-        window = max((budget.limit_s * share - begin) * len(units) / max(left, 1), 1e-6)
+        window = max((budget.limit_s * share - begin) * len(units) / max(left, 1), LEAST_S * len(units))
         left -= len(units)
-        fits = max(budget.limit_s * (share - after) * len(units) / whole - PRICING_S * len(units), 0.0) * pace
+        fits = max((search_s / whole - PRICING_S) * pace, LEAST_STEPS) * len(units)
 
         def hurry(begin: float = begin, window: float = window) -> float:
             if budget.stopped():
