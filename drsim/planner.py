@@ -321,7 +321,7 @@ def _travel(
     own = {} if calibration is None else calibration.by_move(inventory, moves)
 
     def play() -> dict[str, Prediction]:
-        return foresee(inventory, moves, policy.limits, parameters, own=own)
+        return foresee(inventory, moves, policy.limits, parameters, own=own, topology=topology)
 
     def constants(move: Move) -> Parameters:
         return own.get(move.id, parameters)

@@ -98,6 +98,7 @@ def equip_all(
         Rate of each line (`Topology.capacity_mbit_s`).
     """
     edges = {move.id: path(move).edges for move in moves}
+    shares_mbit_s: dict[str, float] = {}
 
     def settle(settled: tuple[Move, ...]) -> tuple[Move, ...]:
         taken, waiting = dict[tuple[int, str], float](), Counter[tuple[int, str]]()
@@ -110,16 +111,17 @@ def equip_all(
                 else:
                     waiting[place] += 1
 
-        def share_mbit_s(move: Move) -> float:
+        def equipped(move: Move) -> Move:
+            if move.id in calm:
+                return move
             places = ((move.wave, edge) for edge in edges[move.id])
-            return min((capacity_mbit_s[at[1]] - taken.get(at, 0.0)) / waiting[at] for at in places)
+            share_mbit_s = min((capacity_mbit_s[at[1]] - taken.get(at, 0.0)) / waiting[at] for at in places)
+            if shares_mbit_s.get(move.id) == share_mbit_s:
+                return move
+            shares_mbit_s[move.id] = share_mbit_s
+            return equip(move, guest(move), path(move), policy, constants(move), share_mbit_s)
 
-        return tuple(
-            move
-            if move.id in calm
-            else equip(move, guest(move), path(move), policy, constants(move), share_mbit_s(move))
-            for move in settled
-        )
+        return tuple(map(equipped, settled))
 
     return settle(settle(moves))
 

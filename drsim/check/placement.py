@@ -49,9 +49,10 @@ def loads(
     """Sum up, by host, what its guests that are not stopped need of each resource, by default of all it knows."""
     kinds = resources(inventory) if kinds is None else kinds
     totals = {host.name: [0.0] * len(kinds) for host in inventory.hosts}
+    where = placement.hosts
     for vm in inventory.vms:
         if vm.state != "stopped":
-            total = totals[placement[vm.name]]
+            total = totals[where[vm.name]]
             total[0] += vm.memory_mib
             total[1] += vm.vcpus
             total[2] += vm.cpu_cores

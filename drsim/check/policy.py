@@ -244,8 +244,11 @@ def _apart_problems(
                 where = host if rule.per == "host" else f"the {rule.per} of {host}"
                 expected = f"{_and(there)} must be apart, are all on {where} and cannot leave it."
                 yield problem(_place(rule), "vms", expected, "Free one of them.")
-    hosts = set().union(*{id(some): some for some in map(allowed, names)}.values())
-    areas = {rule.area(inventory.host_by_name[host]) for host in hosts}
+    areas: set[tuple[str, ...]] = set()
+    for host in itertools.chain.from_iterable({id(hosts): hosts for hosts in map(allowed, names)}.values()):
+        if len(areas) * rule.most >= len(names):
+            break
+        areas.add(rule.area(inventory.host_by_name[host]))
     if len(areas) * rule.most < len(names):
         each = "" if rule.most == 1 else f", {rule.most} on each"
         expected = f"{len(names)} guests must be apart{each} and only {len(areas)} {rule.per}s are allowed to them."

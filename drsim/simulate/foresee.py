@@ -30,6 +30,7 @@ def foresee(
     parameters: Parameters = DEFAULT,
     *,
     own: Mapping[str, Parameters] | None = None,
+    topology: Topology | None = None,
 ) -> dict[str, Prediction]:
     """Predict each move among the others of its wave.
 
@@ -37,6 +38,8 @@ def foresee(
     ----------
     inventory, moves, limits, parameters, own
         As for `simulate`.
+    topology : Topology, optional
+        Of the inventory, if somebody has it already.
 
     Returns
     -------
@@ -48,11 +51,11 @@ def foresee(
     PlanError
         As `simulate`.
     """
-    made = _plain(inventory, moves, limits, parameters, own or {}) if pays(len(moves)) else None
+    topology = topology or Topology(inventory)
+    made = _plain(inventory, topology, moves, limits, parameters, own or {}) if moves and pays(len(moves)) else None
     if made is None:
         return dict(simulate(inventory, moves, limits, parameters, own=own).predictions)
     paths, plain = made
-    topology = Topology(inventory)
     flows = Flows(topology.capacity_mbit_s, parameters.goodput, parameters.return_share, fast=True)
     starts_s, _, state = rush_waves(flows, paths, plain, waves(moves))
     ended = zip(moves, paths, starts_s, state[:, ENDED].tolist(), strict=True)
@@ -113,10 +116,14 @@ def rush_waves(
 
 
 def _plain(
-    inventory: Inventory, moves: Sequence[Move], limits: Limits, parameters: Parameters, own: Mapping[str, Parameters]
+    inventory: Inventory,
+    topology: Topology,
+    moves: Sequence[Move],
+    limits: Limits,
+    parameters: Parameters,
+    own: Mapping[str, Parameters],
 ) -> tuple[list[Path], list[Numbers]] | None:
     """Return the path of each move and what it is made of; None if one of them is more than a plain pre-copy."""
-    topology = Topology(inventory)
     paths: list[Path] = []
     plain: list[Numbers] = []
     for move in moves:

@@ -40,3 +40,8 @@ def test_foreseen_is_played(own: dict[str, Parameters]) -> None:
 def test_what_is_no_plain_pre_copy_is_played_as_it_is() -> None:
     inventory, moves = many(transfer=Transfer(mode="hybrid"))
     assert foresee(inventory, moves, Limits()) == simulate(inventory, moves, Limits()).predictions
+
+
+def test_no_moves_cost_nothing() -> None:
+    assert foresee(*many(), Limits())  # from here on the compiled loop is there
+    assert foresee(estate(), [], Limits()) == {}
