@@ -178,7 +178,9 @@ def plan(
     max_rtt: Annotated[
         float | None, typer.Option(min=0.0, help="Longest round-trip time of a move, ms, whatever the policy says.")
     ] = None,
-    time_limit: TimeOption = 10.0,
+    time_limit: Annotated[
+        float, typer.Option(min=0.1, help="Seconds of work for all of it; balance: reading to checking included.")
+    ] = 10.0,
     gap: Annotated[
         float | None, typer.Option(min=0.0, help="balance: end the search at this relative distance from the bound.")
     ] = None,

@@ -62,7 +62,8 @@ def make_plan(
     objective : Objective, optional
         What to reach, one goal or several; by default what the policy says, else ``balance``.
     time_limit_s : float
-        Time for all searches together, seconds.
+        Time for all searches together, seconds of work. Balance sets aside of it what ``drsim plan`` takes to start,
+        and to read, order, predict and check so many guests (`drsim.optimize.trade.ASIDE_S`).
     seed : int
         Same input and seed: same plan, byte for byte.
     parameters : Parameters

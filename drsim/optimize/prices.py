@@ -13,7 +13,7 @@ import numpy as np
 
 from drsim.optimize.problem import Bools, Floats, Ints
 
-POOLS = 24
+POOLS = 8
 """Most kinds of units by what they need most of."""
 
 DEAR = 30.0

@@ -65,7 +65,8 @@ def optimize(
     objective : Objective
         What to reach.
     time_limit_s : float
-        Time of the search, seconds of work of this process: beside others it takes longer, and finds the same.
+        Time of the search, seconds of work of this process: beside others it takes longer, and finds the same. Balance
+        leaves a part of it to the rest of a plan.
     seed : int
         Seed of the search.
     begin : Placement, optional

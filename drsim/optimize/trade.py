@@ -29,11 +29,11 @@ MOVE_MIB = 128.0
 STEPS_PER_UNIT = 40_000
 """Steps, for each unit that may pay to leave, after which a search has settled."""
 
-STEPS_PER_S, PRICING_S = 5e6, 5e-5
+STEPS_PER_S, PRICING_S = 5e6, 3e-5
 """Steps that fit into a second with ease where three resources are counted, and seconds that a unit takes in the
 relaxation, so that the count ends the search and not the clock: the same input and seed give the same placement."""
 
-START_S, ASIDE_S, SEARCHED = 0.9, 1.5e-4, 0.25
+START_S, ASIDE_S, SEARCHED = 0.9, 1.2e-4, 0.25
 """What the command ``drsim plan`` takes besides, seconds: to start, and for each unit to read, order, predict and check
 it. Steps are counted for the rest of the time limit, for this share of it at least, so that the whole keeps it."""
 
