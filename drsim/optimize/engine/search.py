@@ -181,16 +181,16 @@ best placement again. Where units are large beside hosts they settle early, and 
 LARGE = 20_000
 """Units from which on the time is too short to forget the start and to find something better."""
 
-PATIENT = (Recipe(hot=0.05, over=4.0, homes=0.3), Recipe(hot=0.01, over=4.0, homes=0.3))
-"""Recipes for so many: cold from the beginning, and the long tries go on from the best of the short ones."""
+PATIENT = Recipe(hot=0.15, over=2.0, homes=0.2, swaps=0.4)
+"""Recipe for so many: colder from the beginning, and no time for short tries."""
 
 
 def race(model: Model, start: Ints, gone: Gone, *, seed: int = 0, workers: int = 2) -> Found:
     """Look for a cheap placement with the recipe that does best in short tries.
 
-    Of so many units that the time is short (`LARGE`) the long tries go on from the best of the short ones.
-    Where large units are that had better be elsewhere (`roomier`), the last of the long tries makes them go, and the
-    first ends sooner and goes on from the best that there is in further turns.
+    Of so many units that the time is short (`LARGE`) all tries are long ones. Where large units are that had better be
+    elsewhere (`roomier`), the last of the long tries makes them go, and the first ends sooner and goes on from the best
+    that there is in further turns.
 
     Parameters
     ----------
@@ -202,15 +202,15 @@ def race(model: Model, start: Ints, gone: Gone, *, seed: int = 0, workers: int =
     Found
         The best placement seen, the start among them.
     """
+    if len(start) >= LARGE:
+        return search(model, start, gone, seed=seed, workers=workers, recipe=PATIENT)
     kin = alike(model.demand[:-1], KIN, seed)
-    large = len(start) >= LARGE
-    recipes = PATIENT if large else RECIPES
-    rounds = -(-len(recipes) // workers)
+    rounds = -(-len(RECIPES) // workers)
 
     def short(number: int) -> Found:
         turn = number // workers
         begin, length = RACE * turn / rounds, RACE / rounds
-        one = _Try(model, start, kin, recipes[number], np.inf, seed + number)
+        one = _Try(model, start, kin, RECIPES[number], np.inf, seed + number)
         return one.run(lambda: (gone() - begin) / length)
 
     def turn(place: Ints, recipe: Recipe, number: int) -> Found:
@@ -219,24 +219,23 @@ def race(model: Model, start: Ints, gone: Gone, *, seed: int = 0, workers: int =
         return one.run(lambda: (gone() - begin) / (TURNS[number] - begin))
 
     def turns() -> Found:
-        best = min(found[order[0]], turn(start, recipes[order[0]], 0), key=lambda one: one.rank)
+        best = min(found[order[0]], turn(start, RECIPES[order[0]], 0), key=lambda one: one.rank)
         for number in range(1, len(TURNS)):
             best = min(best, turn(best.place, AGAIN, number), key=lambda one: one.rank)
         return best
 
     def long(number: int) -> Found:
         last = number == workers - 1
-        if number == 0 and not last and freed is not None and not large:
+        if number == 0 and not last and freed is not None:
             return turns()
-        problem, begin = freed if last and freed is not None else (model, ahead)
-        recipe = recipes[order[1 if last and freed is None else 0]]
+        problem, begin = freed if last and freed is not None else (model, start)
+        recipe = RECIPES[order[1 if last and freed is None else 0]]
         one = _Try(problem, begin, kin, recipe, np.inf, seed + 100 + number)
         return one.run(lambda: (gone() - RACE) / (1.0 - RACE))
 
     with ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(short, range(len(recipes))))
-        order = sorted(range(len(recipes)), key=lambda number: found[number].rank)
-        ahead = found[order[0]].place if large else start
+        found = list(pool.map(short, range(len(RECIPES))))
+        order = sorted(range(len(RECIPES)), key=lambda number: found[number].rank)
         freed = roomier(model, found[order[0]].place)
         found += pool.map(long, range(workers))
     return min(found, key=lambda one: one.rank)
